@@ -1,0 +1,35 @@
+# make demo    distil a real dataset on a laptop, in the scratch folder demo/
+# make test    the test suite
+# make repro   pull what is stored, rebuild what is not, for all that params.yaml lists
+PYTHON ?= python3
+BIN := $(CURDIR)/.venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test test-fast check repro
+
+demo: $(READY)
+	@$(BIN)/python -m stages.demo
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+test-fast: $(READY)
+	@$(BIN)/python -m pytest -m "not slow"
+
+check: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+repro: $(READY)
+	@PATH="$(BIN):$$PATH" dvc pull --allow-missing
+	@PATH="$(BIN):$$PATH" dvc repro
+
+# The lock file pins every package by version and hash, so that all machines have the same environment.
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 12) else \
+	  "error: Python 3.11 or 3.12 is needed, $(PYTHON) is %d.%d; name another: make PYTHON=python3.12" % sys.version_info[:2])'
+	@echo "installing the environment into .venv (once, about two minutes)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@

@@ -1,0 +1,32 @@
+"""What the machine can do: the scale against which the other benchmarks quote their times."""
+
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+def seconds(run: Callable[[], Any], repeats: int) -> float:
+    """Median time of a call, after one that does not count."""
+    jax.block_until_ready(run())
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def matmul_gflops(size: int = 2048) -> float:
+    """float32 matrix products: 10⁹ operations a second, the ceiling of a CPU."""
+    a = jax.random.normal(jax.random.key(0), (size, size))
+    product = jax.jit(lambda a: a @ a)
+    return 2 * size**3 / seconds(lambda: product(a), 9) / 1e9
+
+
+def peak_rss_mb() -> float:
+    """Largest resident memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

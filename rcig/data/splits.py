@@ -1,0 +1,33 @@
+"""Stratified choices among labelled examples, fixed by a seed."""
+
+import numpy as np
+
+
+def held_out_mask(labels: np.ndarray, fraction: float) -> np.ndarray:
+    """Marks the held-out part of a training split: the same fraction of every class -> bool (n,).
+
+    The choice depends on labels and fraction alone, so every stage of every experiment agrees on it.
+    """
+    mask = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        chosen = np.random.default_rng([20230221, int(label)]).permutation(members)
+        mask[chosen[: round(fraction * len(members))]] = True
+    return mask
+
+
+def sample_per_class(labels: np.ndarray, per_class: int, classes: int, seed: int) -> np.ndarray:
+    """Indices of `per_class` random examples of every class, ordered by class -> (per_class · classes,).
+
+    Raises ValueError where a class has fewer.
+    """
+    chosen = []
+    for label in range(classes):
+        members = np.flatnonzero(labels == label)
+        if len(members) < per_class:
+            raise ValueError(
+                f"{per_class} images per class asked for, class {label} has {len(members)} for distillation;"
+                " lower images_per_class"
+            )
+        chosen.append(np.random.default_rng([seed, label]).choice(members, per_class, replace=False))
+    return np.concatenate(chosen)

@@ -1,0 +1,41 @@
+"""What every distillation method has in common: a distilled set, and a pair of pure functions that improve it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+
+class Distilled(NamedTuple):
+    """A distilled set of n images in whitened space."""
+
+    images: jax.Array
+    """(n, h, w, c)"""
+    labels: jax.Array
+    """(n, C), centred: a hard label is one-hot − 1/C"""
+    log_temperature: jax.Array
+    """() Platt log-temperature of the outer loss"""
+
+
+class Batch(NamedTuple):
+    """Real training images in whitened space, with one-hot labels."""
+
+    images: jax.Array
+    """(b, h, w, c)"""
+    labels: jax.Array
+    """(b, C)"""
+
+
+Info = dict[str, jax.Array]
+"""Scalars worth plotting; `loss` is always there."""
+
+
+class Distiller(NamedTuple):
+    """A method. All state that must survive a crash is in State, a PyTree of arrays."""
+
+    init: Callable[[jax.Array, Distilled], Any]
+    """(key, initial set) -> State"""
+    step: Callable[[jax.Array, Any, Batch], tuple[Any, Info]]
+    """(key, State, real images) -> (State, Info)"""
+    result: Callable[[Any], Distilled]
+    """State -> the set to return now"""

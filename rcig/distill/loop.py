@@ -1,0 +1,160 @@
+"""The loop that runs any distiller: batches, held-out accuracy, progress, checkpoints.
+
+Every random draw is a function of the seed and the step, so a run that was killed goes on from its last checkpoint and
+ends with exactly the arrays of a run that was not.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from rcig import store, whiten
+from rcig.data import Split
+from rcig.distill.base import Batch, Distilled, Distiller, Info
+
+CHECKPOINT_SECONDS = 30.0
+"""at most this much work is lost when a run is killed"""
+READ_EVERY = 10
+"""steps between looks at the loss: each look waits for the device"""
+
+Row = dict[str, float | int | None]
+"""one line of the training curve: step, seconds, held-out accuracy, and every scalar of the step's Info"""
+
+
+class DivergedError(RuntimeError):
+    """The loss is not a finite number. The message is one line: step, terms, where the last good state lies."""
+
+
+class Task(NamedTuple):
+    """What to distil, from what, for how long."""
+
+    distiller: Distiller
+    start: Distilled
+    train: Split
+    """the training images without their held-out part"""
+    whitening: whiten.Whitening
+    steps: int
+    batch_size: int
+    validate_every: int
+    seed: int
+
+
+class Progress(NamedTuple):
+    """What a checkpoint holds."""
+
+    step: int
+    state: Any
+    seconds: float
+    """of distillation so far, without validation"""
+    curve: list[Row]
+
+
+def distill(
+    task: Task, held_out_accuracy: Callable[[Distilled], float], checkpoint: Path, label: str
+) -> tuple[Distilled, list[Row]]:
+    """Run the task from its checkpoint, or from the start -> (distilled set, training curve).
+
+    Progress goes to standard error where that is a terminal. Raises DivergedError on a loss that is not finite.
+    """
+    initial = task.distiller.init(jax.random.fold_in(jax.random.key(task.seed), task.steps), task.start)
+    # The step uses up the state that it is given, and this one may share arrays with the caller's.
+    progress = restore(checkpoint, jax.tree.map(jnp.copy, initial))
+    step = compiled_step(task)
+
+    with tqdm(total=task.steps, initial=progress.step, desc=label, unit="step", disable=None, file=sys.stderr) as bar:
+        for progress in _run(task, step, progress):
+            if progress.step % task.validate_every == 0 or progress.step == task.steps:
+                accuracy = held_out_accuracy(task.distiller.result(progress.state))
+                progress.curve[-1]["heldout_accuracy"] = accuracy
+            bar.set_postfix(_shown(progress.curve))
+            bar.update(progress.step - bar.n)
+            if _is_due(checkpoint) or progress.step == task.steps:
+                save(checkpoint, progress)
+    return task.distiller.result(progress.state), progress.curve
+
+
+def _run(task: Task, step: Callable[..., tuple[Any, Info]], progress: Progress) -> Iterator[Progress]:
+    """Progress every READ_EVERY steps, at validations and at the end, each with a finite loss."""
+    start = time.perf_counter()
+    infos: list[Info] = []
+    state, seconds, curve = progress.state, progress.seconds, progress.curve
+    if task.steps == 0:
+        yield Progress(0, state, 0.0, [{"step": 0, "seconds": 0.0, "heldout_accuracy": None}])
+    for i in range(progress.step, task.steps):
+        index = batch_index(len(task.train.labels), task.batch_size, task.seed, i)
+        state, info = step(i, state, task.train.images[index], task.train.labels[index])
+        infos.append(info)
+        done = i + 1
+        if done % READ_EVERY == 0 or done % task.validate_every == 0 or done == task.steps:
+            terms = [{name: float(value) for name, value in info.items()} for info in infos]
+            _check_finite(terms, done - len(terms))
+            seconds += time.perf_counter() - start
+            curve = [*curve, {"step": done, "seconds": seconds, "heldout_accuracy": None, **terms[-1]}]
+            yield Progress(done, state, seconds, curve)
+            infos, start = [], time.perf_counter()
+
+
+def compiled_step(task: Task) -> Callable[..., tuple[Any, Info]]:
+    """(step number, State, uint8 images, labels) -> (State, Info); the State that goes in is used up."""
+    key, classes = jax.random.key(task.seed), task.start.labels.shape[1]
+
+    def step(i: jax.Array, state: Any, images: jax.Array, labels: jax.Array) -> tuple[Any, Info]:
+        batch = Batch(whiten.apply(task.whitening, images), jax.nn.one_hot(labels, classes))
+        return task.distiller.step(jax.random.fold_in(key, i), state, batch)
+
+    return jax.jit(step, donate_argnums=1)
+
+
+def batch_index(examples: int, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """The examples of one batch: passes through a shuffled order, anew for every pass; a function of seed and step."""
+    batch_size = min(batch_size, examples)
+    epoch, position = divmod(step, examples // batch_size)
+    order = np.random.default_rng([seed, epoch]).permutation(examples)
+    return order[position * batch_size : (position + 1) * batch_size]
+
+
+def _check_finite(terms: list[dict[str, float]], before: int) -> None:
+    for i, values in enumerate(terms):
+        if not all(np.isfinite(value) for value in values.values()):
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            raise DivergedError(f"step {before + i + 1} is not finite: {shown}; lower learning_rate or raise l2_rate")
+
+
+def _shown(curve: list[Row]) -> dict[str, str]:
+    """The last loss and the last held-out accuracy, for the progress line."""
+    latest = {name: value for row in curve for name, value in row.items() if value is not None}
+    return {name: f"{latest[name]:.4f}" for name in ("loss", "heldout_accuracy") if name in latest}
+
+
+def _is_due(checkpoint: Path) -> bool:
+    return not checkpoint.exists() or time.time() - checkpoint.stat().st_mtime > CHECKPOINT_SECONDS
+
+
+def save(checkpoint: Path, progress: Progress) -> None:
+    leaves = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(progress.state))}
+    rest = {"step": progress.step, "seconds": progress.seconds, "curve": progress.curve}
+    store.save_arrays(checkpoint, leaves | {"progress": np.asarray(json.dumps(rest))})
+
+
+def restore(checkpoint: Path, initial: Any) -> Progress:
+    """The progress in a checkpoint, or none where there is no file. Raises StoreError where it is of another run."""
+    if not checkpoint.exists():
+        return Progress(0, initial, 0.0, [])
+    fix = f"remove {checkpoint.parent} to start the run anew"
+    arrays = store.load_arrays(checkpoint, fix)
+    leaves, structure = jax.tree.flatten(initial)
+    saved = [arrays.get(f"leaf{i}") for i in range(len(leaves))]
+    expected = [(np.shape(leaf), np.dtype(leaf.dtype)) for leaf in leaves]
+    if "progress" not in arrays or [None if a is None else (a.shape, a.dtype) for a in saved] != expected:
+        raise store.StoreError(f"{checkpoint}: a checkpoint of other settings or another method; {fix}")
+    rest = json.loads(str(arrays["progress"]))
+    state = jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in saved])
+    return Progress(rest["step"], state, rest["seconds"], rest["curve"])

@@ -1,0 +1,72 @@
+"""From an architecture's name to a `Net` of pure functions."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from rcig.nets.classic import AlexNetBody, ResNet18Body, VGG11Body
+from rcig.nets.conv import ConvBody
+from rcig.nets.layers import BatchNorm, InstanceNorm
+
+Variables = dict[str, Any]
+"""{"params": {"body": …, "head": {"kernel" (H, C), "bias" (C,)}}, "batch_stats": …} (the last only with batch norm)."""
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "conv": ConvBody,
+    "conv_bn": partial(ConvBody, norm=BatchNorm),
+    "conv_in": partial(ConvBody, norm=InstanceNorm),
+    "resnet18_bn": ResNet18Body,
+    "vgg11_bn": VGG11Body,
+    "alexnet": AlexNetBody,
+}
+
+
+class Net(NamedTuple):
+    """A classifier with C classes and H features before its final layer."""
+
+    init: Callable[[jax.Array], Variables]
+    """(key) -> variables"""
+    apply: Callable[..., jax.Array]
+    """(variables, images (n, h, w, c)) -> logits (n, C), with the running statistics of batch norm"""
+    train: Callable[..., tuple[jax.Array, Variables]]
+    """(variables, images) -> (logits, variables with new running statistics), with the batch's own statistics"""
+    features: Callable[..., jax.Array]
+    """(body parameters, images) -> features (n, H); networks without batch norm only"""
+
+
+class Classifier(nn.Module):
+    body: nn.Module
+    classes: int
+
+    def setup(self) -> None:
+        self.head = nn.Dense(self.classes)
+
+    def features(self, images: jax.Array, train: bool = False) -> jax.Array:
+        return self.body(images.transpose(3, 1, 2, 0), train).reshape(-1, images.shape[0]).T
+
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        return self.head(self.features(images, train))
+
+
+def build(architecture: str, shape: tuple[int, int, int], classes: int, **body: Any) -> Net:
+    """The named network for images of `shape` (h, w, c).
+
+    `body`: what its body module takes (`width`; for the conv networks `depth` and `temperature` too).
+    """
+    module = Classifier(ARCHITECTURES[architecture](**body), classes)
+
+    def init(key: jax.Array) -> Variables:
+        return module.init(key, jnp.zeros((1, *shape)))
+
+    def train(variables: Variables, images: jax.Array) -> tuple[jax.Array, Variables]:
+        logits, statistics = module.apply(variables, images, train=True, mutable=["batch_stats"])
+        return logits, variables | statistics
+
+    def features(body: Any, images: jax.Array) -> jax.Array:
+        return module.apply({"params": {"body": body}}, images, method="features")
+
+    return Net(init, module.apply, train, features)

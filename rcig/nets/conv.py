@@ -1,0 +1,30 @@
+"""The convolutional network of the dataset-distillation literature (Loo et al. 2023, appendix C)."""
+
+from collections.abc import Callable
+
+import jax
+from flax import linen as nn
+
+from rcig.nets.layers import Conv, avg_pool, softplus
+
+
+class ConvBody(nn.Module):
+    """`depth` stages of 3×3 convolution, normalisation, activation and 2×2 average pooling; widths w, 2w, 4w, …
+
+    Grey images get 2 more pixels of padding in the first convolution (28 → 32).
+    """
+
+    width: int = 128
+    depth: int = 3
+    temperature: float = 0.0
+    norm: Callable[[], Callable[[jax.Array, bool], jax.Array]] | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        for stage in range(self.depth):
+            padding = 3 if stage == 0 and x.shape[0] == 1 else 1
+            x = Conv(self.width * 2**stage, padding=padding)(x)
+            if self.norm is not None:
+                x = self.norm()(x, train)
+            x = avg_pool(softplus(self.temperature)(x))
+        return x

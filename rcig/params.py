@@ -1,0 +1,314 @@
+"""Strict, frozen settings: what params.yaml may hold. A typo or a wrong type is an error that names the key.
+
+Nothing has a default here: every value in force stands in params.yaml, shared ones under YAML anchors.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+T = TypeVar("T")
+
+
+class ParamsError(ValueError):
+    """A setting that cannot be used. The message is one line: what was wrong, what was given, the usual fix."""
+
+
+def positive(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ParamsError(f"expected {name} to be positive, got {value}")
+
+
+def not_negative(**values: float) -> None:
+    for name, value in values.items():
+        if not value >= 0:
+            raise ParamsError(f"expected {name} not to be negative, got {value}")
+
+
+def fraction(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ParamsError(f"expected {name} between 0 and 1, got {value}")
+
+
+@dataclass(frozen=True)
+class DatasetParams:
+    """What the paper fixes per dataset (Loo et al. 2023, appendix C; `iterations` from its table 7)."""
+
+    resolution: int
+    """side of the square images in pixels"""
+    channels: int
+    classes: int
+    depth: int
+    """stages of the convolutional network: 3 for 28 and 32 px, 4 for 64 px, 5 for 128 px"""
+    whitening: Literal["standard", "zca"]
+    mirror: bool
+    """use every distilled image together with its mirror image"""
+    l2_rate: float
+    """ridge rate per distilled image, before mirroring"""
+    held_out: float
+    """fraction of the training split that no distiller sees; all selection is made on it"""
+    iterations: dict[int, int]
+    """outer steps of the paper by images per class"""
+
+    def __post_init__(self) -> None:
+        positive(resolution=self.resolution, channels=self.channels, classes=self.classes, depth=self.depth)
+        positive(l2_rate=self.l2_rate)
+        fraction(held_out=self.held_out)
+
+
+@dataclass(frozen=True)
+class LoopParams:
+    """The distillation loop, common to all methods."""
+
+    steps: int | Literal["published"]
+    """outer steps; `published`: the paper's number for this dataset and images per class"""
+    batch_size: int
+    """real training images per outer step"""
+    validate_every: int
+    """outer steps between measurements of the held-out accuracy"""
+
+    def __post_init__(self) -> None:
+        if self.steps != "published":
+            not_negative(steps=self.steps)
+        positive(batch_size=self.batch_size, validate_every=self.validate_every)
+
+
+@dataclass(frozen=True)
+class ImplicitParams:
+    """Implicit-gradient distillation with a closed-form final layer (rcig, frepo)."""
+
+    learning_rate: float
+    """AdaBelief, images and labels (paper: 3e-3)"""
+    temperature_learning_rate: float
+    """AdaBelief, Platt log-temperature (paper: 3e-2)"""
+    learning_rate_floor: float
+    """the cosine schedule ends at this fraction of the learning rates; 1 keeps them constant (paper)"""
+    learn_labels: bool
+    body_weight: float
+    """weight s of the body in the inner problem: 0 the final layer alone, 1 the paper's objective"""
+    outer_loss: Literal["platt", "squared"]
+    average_decay: float
+    """the returned set is the exponential average of the run's sets (reference code: 0.99); 0 is the last set"""
+    softplus_temperature: float
+    """softplus(t·x)/t in place of ReLU while distilling (paper: 60); 0 is ReLU"""
+    pool_size: int
+    """networks in the pool (paper: 30)"""
+    pool_steps: int
+    """a visited network is trained for 1 to this many steps (paper: 1, reference code: 15)"""
+    pool_age: int
+    """steps after which a network is replaced (paper: 100)"""
+    pool_learning_rate: float
+    """Adam, networks of the pool (paper: 5e-5)"""
+
+    def __post_init__(self) -> None:
+        positive(learning_rate=self.learning_rate, temperature_learning_rate=self.temperature_learning_rate)
+        positive(pool_size=self.pool_size, pool_steps=self.pool_steps, pool_age=self.pool_age)
+        positive(pool_learning_rate=self.pool_learning_rate)
+        fraction(learning_rate_floor=self.learning_rate_floor, average_decay=self.average_decay)
+        not_negative(body_weight=self.body_weight, softplus_temperature=self.softplus_temperature)
+        if self.average_decay == 1:
+            raise ParamsError("expected average_decay below 1, got 1: the average would never leave zero")
+
+
+@dataclass(frozen=True)
+class RandomRealParams:
+    """A random real subset has no settings."""
+
+
+METHODS: dict[str, type] = {"rcig": ImplicitParams, "frepo": ImplicitParams, "random_real": RandomRealParams}
+
+
+@dataclass(frozen=True)
+class EvaluateParams:
+    """Networks trained on the distilled set, tested on the whole test split."""
+
+    protocols: tuple[str, ...]
+    width: int
+    networks: int
+
+    def __post_init__(self) -> None:
+        positive(width=self.width, networks=self.networks)
+
+
+@dataclass(frozen=True)
+class CrossArchParams:
+    """Other architectures trained on the distilled set. An empty mapping of widths switches the stage off."""
+
+    widths: dict[str, int]
+    """architecture -> number of filters of its first stage"""
+    networks: int
+    steps: int
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        positive(networks=self.networks, steps=self.steps, learning_rate=self.learning_rate)
+        for architecture, width in self.widths.items():
+            positive(**{f"widths.{architecture}": width})
+
+
+@dataclass(frozen=True)
+class AttackParams:
+    """Membership inference against networks trained on real members, a real subset and the distilled set."""
+
+    trained_on: tuple[Literal["real_members", "real_subset", "distilled"], ...]
+    """an empty list switches the stage off"""
+    width: int
+    networks: int
+    steps: int
+    learning_rate: float
+    folds: int
+    """of the cross-validation that gives every example an out-of-fold score"""
+
+    def __post_init__(self) -> None:
+        positive(width=self.width, networks=self.networks, steps=self.steps, learning_rate=self.learning_rate)
+        if self.folds < 2:
+            raise ParamsError(f"expected folds to be at least 2, got {self.folds}")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One distilled set, its seeds, and how it is judged."""
+
+    dataset: str
+    images_per_class: int
+    method: str
+    width: int
+    """of the network while distilling"""
+    seeds: tuple[int, ...]
+    initialisation: Literal["real", "noise"]
+    loop: LoopParams
+    settings: Any
+    """of the method, see METHODS"""
+    evaluate: EvaluateParams
+    cross_arch: CrossArchParams
+    attack: AttackParams
+
+    def __post_init__(self) -> None:
+        positive(images_per_class=self.images_per_class, width=self.width)
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ParamsError(f"expected seeds to be different numbers, at least one, got {list(self.seeds)}")
+
+
+@dataclass(frozen=True)
+class Params:
+    datasets: dict[str, DatasetParams]
+    experiments: dict[str, Experiment]
+
+
+def load(path: str | Path = "params.yaml") -> Params:
+    """All settings, checked as a whole. Raises ParamsError naming the file and the key."""
+    try:
+        raw = YAML(typ="safe").load(Path(path).read_text())
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: no such file; run from the folder that holds it") from None
+    except YAMLError as error:
+        raise ParamsError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, Mapping):
+        raise ParamsError(f"{path}: expected the sections {', '.join(names(Params))}, got {raw!r}")
+    try:
+        # `shared` holds anchors only and is read where they are used.
+        return parse_params({name: section for name, section in raw.items() if name != "shared"})
+    except ParamsError as error:
+        raise ParamsError(f"{path}: {error}") from None
+
+
+def parse_params(raw: Mapping[str, Any]) -> Params:
+    params = parse(Params, raw, "")
+    experiments = {name: _typed_settings(name, experiment) for name, experiment in params.experiments.items()}
+    for name, experiment in experiments.items():
+        _check_references(f"experiments.{name}", experiment, params.datasets)
+    return dataclasses.replace(params, experiments=experiments)
+
+
+def steps(dataset: DatasetParams, experiment: Experiment) -> int:
+    """Outer steps of an experiment, the paper's if so asked."""
+    if experiment.loop.steps != "published":
+        return experiment.loop.steps
+    return dataset.iterations[experiment.images_per_class]
+
+
+def choice(where: str, what: str, given: str, known: typing.Iterable[str]) -> None:
+    """Raise unless `given` is one of the known names."""
+    known = sorted(known)
+    if given not in known:
+        raise ParamsError(f"{where}: unknown {what} {given!r}; known: {', '.join(known)}")
+
+
+def _typed_settings(name: str, experiment: Experiment) -> Experiment:
+    where = f"experiments.{name}"
+    choice(f"{where}.method", "method", experiment.method, METHODS)
+    settings = parse(METHODS[experiment.method], experiment.settings, f"{where}.settings")
+    return dataclasses.replace(experiment, settings=settings)
+
+
+def _check_references(where: str, experiment: Experiment, datasets: Mapping[str, DatasetParams]) -> None:
+    choice(f"{where}.dataset", "dataset", experiment.dataset, datasets)
+    iterations = datasets[experiment.dataset].iterations
+    if experiment.loop.steps == "published" and experiment.images_per_class not in iterations:
+        raise ParamsError(
+            f"{where}.loop.steps: the paper has no number of steps for {experiment.images_per_class} images per class"
+            f" of {experiment.dataset} (it has {', '.join(map(str, iterations))}); give a number"
+        )
+
+
+def names(cls: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(cls)]
+
+
+def parse(cls: type[T], raw: Any, where: str) -> T:
+    """A dataclass from a mapping with exactly its keys, each of its field's type, nested ones included."""
+    if not isinstance(raw, Mapping):
+        raise ParamsError(f"{where or 'top level'}: expected a mapping with {', '.join(names(cls))}, got {raw!r}")
+    prefix = f"{where}." if where else ""
+    for key in raw:
+        choice(f"{prefix}{key}", "key", str(key), names(cls))
+    for name in names(cls):
+        if name not in raw:
+            raise ParamsError(f"{prefix}{name}: missing; add it, every setting stands in params.yaml")
+    hints = typing.get_type_hints(cls)
+    values = {name: _convert(hints[name], raw[name], f"{prefix}{name}") for name in names(cls)}
+    try:
+        return cls(**values)
+    except ParamsError as error:
+        raise ParamsError(f"{where}: {error}") from None
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return parse(typing.cast(type, hint), value, where)
+    if hint is Any:
+        return value
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise ParamsError(f"{where}: expected one of {', '.join(map(str, arguments))}, got {value!r}")
+    if origin in (typing.Union, types.UnionType):
+        literals = [argument for argument in arguments if typing.get_origin(argument) is Literal]
+        if any(value in typing.get_args(literal) for literal in literals if isinstance(value, str)):
+            return value
+        return _convert(next(argument for argument in arguments if argument not in literals), value, where)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict and isinstance(value, Mapping):
+        key_type, value_type = arguments
+        return {_scalar(key_type, k, where): _convert(value_type, v, f"{where}.{k}") for k, v in value.items()}
+    return _scalar(origin or hint, value, where)
+
+
+def _scalar(hint: Any, value: Any, where: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    expected = {tuple: "a list", dict: "a mapping", int: "a whole number", float: "a number", bool: "true or false"}
+    raise ParamsError(f"{where}: expected {expected.get(hint, hint.__name__)}, got {value!r}")

@@ -1,0 +1,131 @@
+"""Pictures of distilled sets and of their training, as PNG bytes: the same input gives the same bytes.
+
+Both stand on a transparent ground, with writing in a grey that can be read on white and on near-black pages.
+"""
+
+import io
+from collections.abc import Mapping
+from itertools import cycle, product
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+_INK = "#7b7b7b"
+_CELL, _GAP, _TITLE = 128, 12, 32
+"""Pixels: side of a cell at most, where images are smaller; between cells; height of a title."""
+
+# Okabe & Ito's palette, which readers with any colour vision can tell apart, without the two it has for dark or light
+# grounds only (black, yellow).
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_DASHES = ("-", "--", ":")
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _INK,
+    "axes.titlecolor": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": _INK,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "legend.labelcolor": _INK,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
+
+
+def image_grid(pixels: NDArray[np.uint8], titles: list[str], columns: int) -> bytes:
+    """Images in rows of `columns`, each under its title, small ones enlarged by a whole factor without smoothing.
+
+    `pixels` is uint8 (n, h, w, c) with c = 1 (grey) or 3 (RGB). A title wider than its image is cut short.
+    Raises ValueError for pixels of any other kind and unless there is one title per image.
+    """
+    _check_images(pixels, titles)
+    scale = max(1, _CELL // max(pixels.shape[1:3]))
+    cells = np.broadcast_to(pixels, (*pixels.shape[:3], 3)).repeat(scale, axis=1).repeat(scale, axis=2)
+    count, height, width, _ = cells.shape
+    size = columns * (width + _GAP) - _GAP, -(-count // columns) * (_TITLE + height + _GAP) - _GAP
+    # The ground has the ink's colour, or the smoothed edges of the letters would be darker than the letters.
+    canvas = Image.new("RGBA", size, f"{_INK}00")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=24)
+    for index, (cell, title) in enumerate(zip(cells, titles, strict=True)):
+        row, column = divmod(index, columns)
+        left, top = column * (width + _GAP), row * (_TITLE + height + _GAP)
+        draw.text((left + width / 2, top), _shorten(title, width, font), _INK, font, anchor="ma")
+        canvas.paste(Image.fromarray(cell), (left, top + _TITLE))
+    buffer = io.BytesIO()
+    canvas.save(buffer, "png")
+    return buffer.getvalue()
+
+
+def _check_images(pixels: NDArray[np.uint8], titles: list[str]) -> None:
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[0] == 0 or pixels.shape[3] not in (1, 3):
+        raise ValueError(
+            f"expected pixels as uint8 (n, h, w, 1 or 3) with n > 0, got {pixels.dtype} {pixels.shape};"
+            " pass the de-whitened pixels of one seed"
+        )
+    if len(titles) != len(pixels):
+        raise ValueError(f"expected one title per image, got {len(titles)} titles for {len(pixels)} images")
+
+
+def _shorten(title: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """The title, or as much of its beginning as fits into `width` pixels with an ellipsis."""
+    candidates = [title, *(title[:end].rstrip() + "…" for end in range(len(title) - 1, 0, -1))]
+    return next((text for text in candidates if font.getlength(text) <= width), "")
+
+
+def training_curves(curves: Mapping[str, pd.DataFrame]) -> bytes:
+    """Held-out accuracy against steps and against seconds, and the outer loss against steps, one colour per experiment.
+
+    Each frame has the columns seed, step, seconds, loss and heldout_accuracy (a fraction, NaN where not measured).
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 3.1), dpi=200, layout="constrained")
+        by_step, by_time, loss = figure.subplots(1, 3)
+        by_step.set(title="Held-out accuracy", xlabel="Step")
+        by_time.set(title="Held-out accuracy", xlabel="Seconds")
+        loss.set(title="Outer loss", xlabel="Step")
+        for axes in (by_step, by_time):
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        looks = cycle(product(_DASHES, COLOURS))
+        for (experiment, curve), (dashes, colour) in zip(curves.items(), looks, strict=False):
+            measured = curve.dropna(subset="heldout_accuracy")
+            look = {"color": colour, "linestyle": dashes}
+            _draw(by_step, measured, ("step", "heldout_accuracy"), label=experiment, **look)
+            _draw(by_time, measured, ("seconds", "heldout_accuracy"), **look)
+            _draw(loss, smoothed(curve), ("step", "loss"), **look)
+        figure.legend(*by_step.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _draw(axes: Axes, curve: pd.DataFrame, columns: tuple[str, str], **look: Any) -> None:
+    """A faint line per seed and a full one through their mean at each step."""
+    x, y = columns
+    for _, one in curve.groupby("seed"):
+        axes.plot(one[x], one[y], **{**look, "alpha": 0.3, "linewidth": 0.8, "label": None})
+    mean = curve.groupby("step", as_index=False).mean()
+    axes.plot(mean[x], mean[y], **look)
+
+
+def smoothed(curve: pd.DataFrame) -> pd.DataFrame:
+    """The curve with the loss of each seed replaced by its running median over 2 % of the steps: batches are noisy."""
+    window = 1 + curve["step"].nunique() // 50
+    median = curve.groupby("seed")["loss"].transform(lambda loss: loss.rolling(window, 1, center=True).median())
+    return curve.assign(loss=median)

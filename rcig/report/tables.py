@@ -1,0 +1,179 @@
+"""Tidy rows -> the tables a reader sees: frames of text, and their Markdown and LaTeX.
+
+Rows hold fractions. Tables show accuracies and true positive rates in percent, AUCs as fractions.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+COLUMNS: dict[str, type] = {
+    "experiment": str,
+    "dataset": str,
+    "images_per_class": int,
+    "method": str,
+    "protocol": str,
+    "architecture": str,
+    "width": int,
+    "seed": int,
+    "network": int,
+    "metric": str,
+    "value": float,
+}
+"""Columns of tidy rows, in order, and their types. One row is one number measured on one network."""
+
+IDENTITY = ["experiment", "dataset", "images_per_class", "method"]
+"""What names a set. The experiment is part of it: two experiments may share all the rest and must not be pooled."""
+
+_PROTOCOLS = {"loo2023": "No augmentation", "loo2023_augmented": "Augmentation"}
+_ATTACK_PROTOCOL = "membership_inference/"
+_HEADERS = {
+    "experiment": "Experiment",
+    "dataset": "Dataset",
+    "images_per_class": "Images per class",
+    "method": "Method",
+    "width": "Width",
+    "trained_on": "Trained on",
+    "accuracy": "Test accuracy",
+    "attack": "Attack",
+    "auc": "AUC",
+    "tpr": "TPR at 1 % FPR",
+}
+
+
+def read_rows(paths: Sequence[Path]) -> pd.DataFrame:
+    """All rows of these CSV files, in their order.
+
+    Raises ValueError naming the file whose columns, or the types of their values, are not those of COLUMNS.
+    """
+    none = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
+    return pd.concat([none, *map(_read_file, paths)], ignore_index=True)
+
+
+def _read_file(path: Path) -> pd.DataFrame:
+    fix = "remove it and run `dvc repro`"
+    try:
+        rows = pd.read_csv(path, dtype=COLUMNS)
+    except ValueError as error:
+        raise ValueError(f"{path}: not a table of results ({error}); {fix}") from None
+    if list(rows) != list(COLUMNS):
+        raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}, got {', '.join(map(str, rows))}; {fix}")
+    return rows
+
+
+def published_accuracy() -> dict[tuple[str, int, str], str]:
+    """(dataset, images per class, method) -> "69.1 ± 0.4", percent, with the digits that Loo et al. (2023) print.
+
+    Table 2 goes before Table 1, which alone has random_subset (here: random_real), vig, cig and rig.
+    """
+    printed = pd.read_csv(Path(__file__).with_name("published.csv"), dtype=str)
+    printed = printed[(printed["metric"] == "accuracy") & (printed["images_per_class"] != "full")]
+    printed["method"] = printed["method"].replace("random_subset", "random_real")
+    fields = ["dataset", "images_per_class", "method", "value", "std"]
+    return {
+        (dataset, int(count), method): f"{value} ± {std}"
+        for source in ("loo2023/table1", "loo2023/table2")
+        for dataset, count, method, value, std in printed.loc[printed["source"] == source, fields].to_numpy()
+    }
+
+
+def percent(fractions: pd.Series) -> str:
+    """Fractions -> "94.7 ± 0.5 (15)": mean, sample standard deviation and number, the first two in percent.
+
+    A single value has no spread: "94.7 (1)". A NaN among the values shows as nan; it is never left out.
+    """
+    values = 100 * fractions.to_numpy()
+    spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{values.mean():.1f}{spread} ({len(values)})"
+
+
+def interval(auc: pd.Series, low: pd.Series, high: pd.Series) -> str:
+    """AUCs and the bounds of their intervals, one per network -> "0.512 [0.480, 0.544] (15)", means and number."""
+    center, bottom, top = (series.to_numpy().mean() for series in (auc, low, high))
+    return f"{center:.3f} [{bottom:.3f}, {top:.3f}] ({len(auc)})"
+
+
+def accuracy(rows: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy of each set with and without augmentation, and the published one where the paper prints it."""
+    chosen = rows[rows["protocol"].isin(_PROTOCOLS.keys()) & (rows["metric"] == "accuracy")]
+    table = _spread(chosen, [*IDENTITY, "width"], "protocol", list(_PROTOCOLS)).rename(columns=_PROTOCOLS)
+    published = published_accuracy()
+    sets = table[["dataset", "images_per_class", "method"]].itertuples(index=False, name=None)
+    table["Published"] = [published.get(key, "") for key in sets]
+    return table.rename(columns=_HEADERS)
+
+
+def cross_architecture(rows: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy of each set by architecture and its width, in the order in which they were measured."""
+    chosen = rows[(rows["protocol"] == "cross_architecture") & (rows["metric"] == "accuracy")]
+    labels = chosen["architecture"] + ", width " + chosen["width"].astype(str)
+    table = _spread(chosen.assign(architecture=labels), IDENTITY, "architecture", list(labels.unique()))
+    return table.rename(columns=_HEADERS)
+
+
+def _spread(rows: pd.DataFrame, keys: list[str], column: str, names: list[str]) -> pd.DataFrame:
+    """One line per combination of `keys`, in order of appearance, and one text column per name; empty where no rows."""
+    cells = rows.groupby([*keys, column], sort=False)["value"].agg(percent)
+    return cells.unstack(column, fill_value="", sort=False).reindex(columns=names, fill_value="").reset_index()
+
+
+def membership_inference(rows: pd.DataFrame) -> pd.DataFrame:
+    """AUC, its interval and the true positive rate per attack, with the test accuracy of the attacked networks."""
+    attacked = rows[rows["protocol"].str.startswith(_ATTACK_PROTOCOL)]
+    attacked = attacked.assign(trained_on=attacked["protocol"].str.removeprefix(_ATTACK_PROTOCOL))
+    keys = [*IDENTITY, "trained_on"]
+    records = []
+    for key, group in attacked.groupby(keys, sort=False):
+        values = {str(metric): chosen["value"] for metric, chosen in group.groupby("metric", sort=False)}
+        for attack in [metric.removeprefix("auc/") for metric in values if metric.startswith("auc/")]:
+            auc = interval(*(values[f"{bound}/{attack}"] for bound in ("auc", "auc_low", "auc_high")))
+            tpr = percent(values[f"tpr_at_1_percent_fpr/{attack}"])
+            records.append((*key, percent(values["accuracy"]), attack, auc, tpr))
+    return pd.DataFrame(records, columns=[*keys, "accuracy", "attack", "auc", "tpr"]).rename(columns=_HEADERS)
+
+
+def times(summaries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """What each distillation took, and on what; `summaries` are the summary.json by experiment."""
+    return pd.DataFrame([_time(experiment, summary) for experiment, summary in summaries.items()])
+
+
+def _time(experiment: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+    seeds, steps, held_out = len(summary["seeds"]), summary["steps"], summary["heldout_accuracy"]
+    return {
+        "Experiment": experiment,
+        "Width": summary["width"],
+        "Seeds": seeds,
+        "Steps": steps,
+        "Time": duration(summary["seconds"]),
+        "Seconds per step and seed": f"{summary['seconds'] / (steps * seeds):.3g}" if steps else "",
+        "Held-out accuracy": "" if held_out is None else f"{100 * held_out:.1f}",
+        "Machine": summary["machine"],
+        "Versions": ", ".join(f"{name} {version}" for name, version in sorted(summary["versions"].items())),
+    }
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the largest unit that leaves two or more of it: "90.0 s", "12.5 min", "3.2 h"."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """A table in GitHub's Markdown, its columns padded to one width so that the source reads as a table too."""
+    columns = [[name, *table[name].astype(str)] for name in table]
+    widths = [max(map(len, column)) for column in columns]
+    header, *lines = zip(*columns, strict=True)
+    rule = ["-" * width for width in widths]
+    return "".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |\n"
+        for line in (header, rule, *lines)
+    )
+
+
+def to_latex(table: pd.DataFrame) -> str:
+    """A LaTeX tabular for the booktabs package; special characters are escaped."""
+    return table.to_latex(index=False, escape=True).replace("±", r"$\pm$")

@@ -1,0 +1,123 @@
+"""Training networks on small labelled sets: used by the model pool, by evaluation and by the attacks."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from rcig.nets import Net, Variables
+
+Augment = Callable[[jax.Array, jax.Array], jax.Array]
+"""(key, images) -> images"""
+
+TEST_BATCH = 500
+"""images per forward pass of a test"""
+
+
+class TrainState(NamedTuple):
+    variables: Variables
+    optimizer: optax.OptState
+
+
+class Schedule(NamedTuple):
+    """How a network is trained: Adam with linear warm-up and cosine decay on the mean squared error."""
+
+    steps: int
+    learning_rate: float
+    warmup: int
+    floor: float
+    """final learning rate as a fraction of the peak"""
+    batch_size: int
+    """batches are drawn without replacement, anew at every step; a smaller set is used whole"""
+    augment: Augment
+
+
+def unchanged(key: jax.Array, images: jax.Array) -> jax.Array:
+    """The augmentation that does nothing."""
+    return images
+
+
+def mse(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Half the squared error, averaged over images and classes."""
+    return optax.l2_loss(logits, labels).mean()
+
+
+def start(net: Net, optimizer: optax.GradientTransformation, key: jax.Array) -> TrainState:
+    variables = net.init(key)
+    return TrainState(variables, optimizer.init(variables["params"]))
+
+
+def update(
+    net: Net, optimizer: optax.GradientTransformation, state: TrainState, x: jax.Array, y: jax.Array
+) -> TrainState:
+    """One optimiser step of the network on the mean squared error to labels y (n, C)."""
+
+    def loss(params: Any) -> tuple[jax.Array, Variables]:
+        logits, variables = net.train(state.variables | {"params": params}, x)
+        return mse(logits, y), variables
+
+    grad, variables = jax.grad(loss, has_aux=True)(state.variables["params"])
+    change, optimizer_state = optimizer.update(grad, state.optimizer, state.variables["params"])
+    params = optax.apply_updates(state.variables["params"], change)
+    return TrainState(variables | {"params": params}, optimizer_state)
+
+
+def fit(net: Net, schedule: Schedule, key: jax.Array, x: jax.Array, y: jax.Array) -> Variables:
+    """A network trained from scratch on images x (n, h, w, c) and labels y (n, C), in one scan."""
+    start_key, loop_key = jax.random.split(key)
+    rate = optax.warmup_cosine_decay_schedule(
+        0.0, schedule.learning_rate, schedule.warmup, schedule.steps, schedule.learning_rate * schedule.floor
+    )
+    optimizer = optax.adam(rate)
+
+    def body(state: TrainState, key: jax.Array) -> tuple[TrainState, None]:
+        batch_key, augment_key = jax.random.split(key)
+        images, labels = x, y
+        if len(x) > schedule.batch_size:
+            index = jax.random.choice(batch_key, len(x), (schedule.batch_size,), replace=False)
+            images, labels = x[index], y[index]
+        return update(net, optimizer, state, schedule.augment(augment_key, images), labels), None
+
+    state, _ = jax.lax.scan(body, start(net, optimizer, start_key), jax.random.split(loop_key, schedule.steps))
+    return state.variables
+
+
+def trainer(net: Net, schedule: Schedule, networks: int) -> Callable[[jax.Array, jax.Array, jax.Array], Variables]:
+    """(key, x, y) -> networks trained together from different starts, stacked along the first axis. Compiled once."""
+
+    @jax.jit
+    def train_all(key: jax.Array, x: jax.Array, y: jax.Array) -> Variables:
+        return jax.vmap(lambda key: fit(net, schedule, key, x, y))(jax.random.split(key, networks))
+
+    return train_all
+
+
+def tester(net: Net) -> Callable[[Variables, np.ndarray], np.ndarray]:
+    """(variables of k networks, images (n, h, w, c)) -> logits (k, n, C), TEST_BATCH images at a time. Compiled once."""
+    forward = jax.jit(jax.vmap(net.apply, (0, None)))
+
+    def outputs(variables: Variables, x: np.ndarray) -> np.ndarray:
+        padded = np.concatenate([x, np.zeros((-len(x) % TEST_BATCH, *x.shape[1:]), x.dtype)])
+        parts = [forward(variables, part) for part in np.split(padded, len(padded) // TEST_BATCH)]
+        return np.concatenate([np.asarray(part) for part in parts], axis=1)[:, : len(x)]
+
+    return outputs
+
+
+def accuracy(logits: np.ndarray | jax.Array, labels: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
+    """Fraction of images whose largest logit is their label, (…, n, C) and (n,) -> (…)."""
+    return (logits.argmax(-1) == labels).mean(-1)
+
+
+def validator(net: Net, x: np.ndarray, labels: np.ndarray) -> Callable[[jax.Array, jax.Array], float]:
+    """(images, their labels (n, C)) -> accuracy on held-out x, labels of two networks after a short training.
+
+    Quick, and always from the same two starts: it shows the course of a run and compares runs. It is not a protocol.
+    """
+    schedule = Schedule(steps=300, learning_rate=1e-3, warmup=30, floor=0.01, batch_size=256, augment=unchanged)
+    train, outputs = trainer(net, schedule, 2), tester(net)
+    key = jax.random.key(0)
+    return lambda images, targets: float(accuracy(outputs(train(key, images, targets), x), labels).mean())

@@ -1,0 +1,1 @@
+"""One small script per stage of dvc.yaml: read params.yaml, load, call rcig, save."""

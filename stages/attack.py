@@ -1,0 +1,93 @@
+"""attack EXPERIMENT: membership inference against networks trained on real members, a real subset, the distilled set.
+
+Members are the training images that the distiller saw, 10,000 of them at most (Loo et al. 2023, appendix B);
+non-members are the test split.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rcig import attacks, data, nets, params, rows, store, train, whiten
+from stages.common import DATA, RESULTS, run
+from stages.inputs import Inputs, load_inputs
+
+MAX_MEMBERS = 10_000
+
+
+def main(name: str) -> None:
+    inputs = load_inputs(name)
+    found = [row for trained_on in inputs.experiment.attack.trained_on for row in judge(inputs, trained_on)]
+    rows.save(RESULTS / "attack" / f"{name}.csv", name, found)
+
+
+def judge(inputs: Inputs, trained_on: str) -> list[rows.Row]:
+    """Rows of the attacks on networks trained on one kind of set, for every seed of the distilled set."""
+    settings = inputs.experiment.attack
+    net = nets.build("conv", inputs.shape, inputs.dataset.classes, width=settings.width, depth=inputs.dataset.depth)
+    schedule = train.Schedule(
+        settings.steps,
+        settings.learning_rate,
+        settings.steps // 10,
+        floor=0.01,
+        batch_size=256,
+        augment=train.unchanged,
+    )
+    fit, outputs = train.trainer(net, schedule, settings.networks), train.tester(net)
+    found = []
+    for seed, support in inputs.supports():
+        members = load_members(inputs, seed)
+        variables = fit(jax.random.key(seed), *training_set(inputs, trained_on, support, members, seed))
+        logits = outputs(variables, np.concatenate([members.images, inputs.test_images]))
+        labels = np.concatenate([members.labels, inputs.test_labels])
+        for network, values in enumerate(measure(one, labels, len(members.labels), settings, seed) for one in logits):
+            for metric, value in values.items():
+                (row,) = rows.of_networks(
+                    inputs.experiment,
+                    [value],
+                    protocol=f"membership_inference/{trained_on}",
+                    architecture="conv",
+                    width=settings.width,
+                    seed=seed,
+                    metric=metric,
+                )
+                found.append(row | {"network": network})
+    return found
+
+
+def measure(
+    logits: np.ndarray, labels: np.ndarray, members: int, settings: params.AttackParams, seed: int
+) -> dict[str, float]:
+    """Every attack's figures for one network's logits, members first, and its accuracy on the non-members."""
+    targets = np.eye(logits.shape[1], dtype=logits.dtype)[labels] - 1 / logits.shape[1]
+    loss = ((logits - targets) ** 2).mean(1)
+    is_member = np.arange(len(labels)) < members
+    accuracy = float(train.accuracy(logits[members:], labels[members:]))
+    return {"accuracy": accuracy} | attacks.attack_all(logits, loss, is_member, settings.folds, seed)
+
+
+def load_members(inputs: Inputs, seed: int) -> data.Split:
+    """Whitened images and labels of the members."""
+    split = store.load(DATA / inputs.experiment.dataset / "train.npz", store.SPLIT)
+    seen = np.flatnonzero(~data.held_out_mask(split["labels"], inputs.dataset.held_out))
+    if len(seen) > MAX_MEMBERS:
+        seen = np.random.default_rng(seed).choice(seen, MAX_MEMBERS, replace=False)
+    return data.Split(np.asarray(whiten.apply(inputs.whitening, split["images"][seen])), split["labels"][seen])
+
+
+def training_set(
+    inputs: Inputs, trained_on: str, support: tuple[jax.Array, jax.Array], members: data.Split, seed: int
+) -> tuple[jax.Array, jax.Array]:
+    """Images and labels (n, C) to train the attacked networks on."""
+    if trained_on == "distilled":
+        return support
+    classes = inputs.dataset.classes
+    chosen = np.arange(len(members.labels))
+    if trained_on == "real_subset":
+        chosen = data.sample_per_class(members.labels, inputs.experiment.images_per_class, classes, seed)
+    targets = jax.nn.one_hot(members.labels[chosen], classes) - 1 / classes
+    return jnp.asarray(members.images[chosen]), targets
+
+
+if __name__ == "__main__":
+    run(main)

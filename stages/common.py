@@ -1,0 +1,46 @@
+"""What all stage scripts share: how they start, how they fail, where files lie."""
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+DATA = Path("artifacts/data")
+DISTILLED = Path("artifacts/distilled")
+RESULTS = Path("results")
+
+ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+"""Huge pages for large arrays: on Linux they halve the time of a memory-bound step. Read by glibc at start-up only."""
+
+
+def run(main: Callable[..., None]) -> None:
+    """Call main with the command line's arguments. A foreseen error ends the process with one line and status 1."""
+    if platform.system() == "Linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | ALLOCATOR)
+    try:
+        main(*sys.argv[1:])
+    except (ValueError, RuntimeError) as error:
+        if not is_ours(error):
+            raise
+        sys.exit(f"error: {error}")
+
+
+def is_ours(error: Exception) -> bool:
+    """Whether the project raised the error on purpose, with a message for people."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and traceback.tb_frame.f_globals.get("__name__", "").startswith(("rcig", "stages"))
+
+
+def machine() -> str:
+    """The machine in words: processor, cores, and JAX's devices."""
+    import jax
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    device = jax.devices()[0]
+    accelerator = "" if device.platform == "cpu" else f", {len(jax.devices())} × {device.device_kind}"
+    return f"{model}, {len(os.sched_getaffinity(0))} cores{accelerator}"

@@ -1,0 +1,49 @@
+"""cross_arch EXPERIMENT: test accuracy of other architectures trained on the distilled set."""
+
+import jax
+
+from rcig import nets, params, rows, train
+from stages.common import RESULTS, run
+from stages.inputs import Inputs, load_inputs
+
+
+def main(name: str) -> None:
+    inputs = load_inputs(name)
+    widths = inputs.experiment.cross_arch.widths
+    for architecture in widths:
+        params.choice(f"experiments.{name}.cross_arch.widths", "architecture", architecture, nets.ARCHITECTURES)
+    found = [row for architecture, width in widths.items() for row in judge(inputs, architecture, width)]
+    rows.save(RESULTS / "cross_arch" / f"{name}.csv", name, found)
+
+
+def judge(inputs: Inputs, architecture: str, width: int) -> list[rows.Row]:
+    """Rows of one architecture, for every seed of the distilled set."""
+    settings = inputs.experiment.cross_arch
+    depth = {"depth": inputs.dataset.depth} if architecture.startswith("conv") else {}
+    net = nets.build(architecture, inputs.shape, inputs.dataset.classes, width=width, **depth)
+    schedule = train.Schedule(
+        settings.steps,
+        settings.learning_rate,
+        settings.steps // 10,
+        floor=0.01,
+        batch_size=256,
+        augment=train.unchanged,
+    )
+    fit, outputs = train.trainer(net, schedule, settings.networks), train.tester(net)
+    found = []
+    for seed, (x, y) in inputs.supports():
+        values = train.accuracy(outputs(fit(jax.random.key(seed), x, y), inputs.test_images), inputs.test_labels)
+        found += rows.of_networks(
+            inputs.experiment,
+            values,
+            protocol="cross_architecture",
+            architecture=architecture,
+            width=width,
+            seed=seed,
+            metric="accuracy",
+        )
+    return found
+
+
+if __name__ == "__main__":
+    run(main)

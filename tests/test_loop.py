@@ -1,0 +1,187 @@
+"""The loop: resume after a real kill, batches, checkpoints of other runs, a loss that is not finite."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
+
+from rcig import store, whiten
+from rcig.data import Split
+from rcig.distill import Batch, Distilled, Distiller
+from rcig.distill import loop as loops
+
+PLAIN = whiten.Whitening(np.zeros(1, np.float32), np.ones(1, np.float32), np.zeros((0, 0)), np.zeros((0, 0)))
+START = Distilled(jnp.zeros((2, 2, 2, 1)), jnp.eye(2) - 0.5, jnp.zeros(()))
+
+
+def drift(diverge_at: int = 10**9) -> Distiller:
+    """A method that adds noise and the mean of the batch: enough to see every draw that enters a run."""
+
+    def step(key: jax.Array, state: tuple[Distilled, jax.Array], batch: Batch) -> Any:
+        distilled, count = state
+        noise = jax.random.normal(key, distilled.images.shape)
+        moved = distilled._replace(images=distilled.images + noise + batch.images.mean() + batch.labels[:, 0].mean())
+        loss = jnp.where(count + 1 >= diverge_at, jnp.nan, 1.0 / (count + 1))
+        return (moved, count + 1), {"loss": loss}
+
+    return Distiller(lambda key, distilled: (distilled, jnp.zeros((), jnp.int32)), step, lambda state: state[0])
+
+
+def task(steps: int = 25, diverge_at: int = 10**9) -> loops.Task:
+    rng = np.random.default_rng(0)
+    train = Split(rng.integers(0, 255, (40, 2, 2, 1)).astype(np.uint8), np.arange(40, dtype=np.int32) % 2)
+    return loops.Task(drift(diverge_at), START, train, PLAIN, steps, batch_size=16, validate_every=8, seed=3)
+
+
+def run(task: loops.Task, checkpoint: Path) -> tuple[Distilled, list[dict[str, Any]]]:
+    return loops.distill(task, lambda distilled: float(distilled.images.mean()), checkpoint, "test")
+
+
+def test_the_curve_has_every_validation_and_the_last_step(tmp_path: Path) -> None:
+    _, curve = run(task(), tmp_path / "c.npz")
+    assert [row["step"] for row in curve] == [8, 10, 16, 20, 24, 25]
+    assert [row["step"] for row in curve if row["heldout_accuracy"] is not None] == [8, 16, 24, 25]
+    assert curve[0]["loss"] == pytest.approx(1 / 8)
+
+
+def test_a_run_that_was_stopped_anywhere_goes_on_to_the_same_arrays(tmp_path: Path) -> None:
+    expected, curve = run(task(), tmp_path / "whole.npz")
+
+    class Stop(Exception):
+        pass
+
+    for stop_after in (1, 2, 3):
+        calls = 0
+
+        def judge(distilled: Distilled, stop_after: int = stop_after) -> float:
+            nonlocal calls
+            calls += 1
+            if calls > stop_after:
+                raise Stop
+            return float(distilled.images.mean())
+
+        path = tmp_path / f"{stop_after}.npz"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loops, "CHECKPOINT_SECONDS", 0)
+            with pytest.raises(Stop):
+                loops.distill(task(), judge, path, "test")
+        assert loops.restore(path, drift().init(jax.random.key(0), START)).step >= 8
+        found, resumed = run(task(), path)
+        np.testing.assert_array_equal(found.images, expected.images)
+        assert [(r["step"], r["loss"], r["heldout_accuracy"]) for r in resumed] == [
+            (r["step"], r["loss"], r["heldout_accuracy"]) for r in curve
+        ]
+
+
+def test_every_epoch_meets_every_example_once_in_a_new_order() -> None:
+    epochs = [np.concatenate([loops.batch_index(40, 10, 0, 4 * e + i) for i in range(4)]) for e in range(2)]
+    assert all(sorted(epoch) == list(range(40)) for epoch in epochs)
+    assert list(epochs[0]) != list(epochs[1])
+    assert sorted(loops.batch_index(5, 64, 0, 7)) == [0, 1, 2, 3, 4]
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_good_state(tmp_path: Path) -> None:
+    path = tmp_path / "c.npz"
+    with pytest.raises(loops.DivergedError, match=r"step 13 is not finite: loss nan; lower learning_rate") as error:
+        run(task(diverge_at=13), path)
+    assert "\n" not in str(error.value)
+    kept = loops.restore(path, drift().init(jax.random.key(0), START))
+    assert 0 < kept.step < 13
+    assert np.isfinite(kept.state[0].images).all()
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "c.npz"
+    run(task(), path)
+    other = START._replace(images=jnp.zeros((3, 2, 2, 1)))
+    with pytest.raises(store.StoreError, match="a checkpoint of other settings .* remove .*run to start"):
+        loops.restore(path, (other, jnp.zeros((), jnp.int32)))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(store.StoreError, match="not a whole .npz file"):
+        run(task(), path)
+
+
+def test_the_step_is_compiled_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        run(task(steps=20), tmp_path / "c.npz")
+    compiled = [record.getMessage() for record in caplog.records if record.getMessage().startswith("Compiling")]
+    assert sum("jit(step)" in message for message in compiled) == 1
+
+
+DRIVER = """
+import sys
+from rcig.distill import loop
+from stages import distill
+loop.CHECKPOINT_SECONDS = 0
+distill.main(sys.argv[1])
+"""
+NAME = "mnist_sample-ipc1-rcig"
+
+
+def start(workspace: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, NAME], cwd=workspace, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A folder with the preprocessed sample and one short RCIG experiment of two seeds."""
+    yaml = YAML(typ="safe")
+    settings = yaml.load((ROOT / "params.yaml").read_text())
+    experiment = settings["experiments"][NAME] | {
+        "width": 4,
+        "seeds": [0, 1],
+        "loop": {"steps": 40, "batch_size": 32, "validate_every": 20},
+    }
+    with (tmp_path / "params.yaml").open("w") as file:
+        yaml.dump({"datasets": settings["datasets"], "experiments": {NAME: experiment}}, file)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(
+        [sys.executable, "-m", "stages.preprocess", "mnist_sample"], cwd=tmp_path, env=environment, check=True
+    )
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_with_the_arrays_of_one_that_is_not(workspace: Path) -> None:
+    result = workspace / "artifacts" / "distilled" / f"{NAME}.npz"
+    assert start(workspace).wait() == 0
+    expected = store.load(result, store.DISTILLED)
+    result.unlink()
+    assert not list((workspace / ".checkpoints").iterdir())
+
+    seen = []
+    for seed, step in ((0, 10), (0, 20), (1, 10)):
+        process = start(workspace)
+        while process.poll() is None and progress(workspace, seed) < step:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+        assert not result.exists()
+        seen.append((progress(workspace, 0), progress(workspace, 1)))
+    assert seen == sorted(seen)
+    assert start(workspace).wait() == 0
+    found = store.load(result, store.DISTILLED)
+    for name in store.DISTILLED.arrays:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+def progress(workspace: Path, seed: int) -> int:
+    """Steps in the checkpoint of a seed, 0 where there is none."""
+
+    files = list(workspace.glob(f".checkpoints/*/{seed}.npz"))
+    if not files:
+        return 0
+    return json.loads(str(store.load_arrays(files[0], "")["progress"]))["step"]

@@ -1,0 +1,189 @@
+"""dvc.yaml: its code deps, what re-runs after which change, and the whole pipeline on a small scale."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
+
+yaml = YAML()
+RCIG, RANDOM = "mnist_sample-ipc1-rcig", "mnist_sample-ipc1-random_real"
+STAGES = ["preprocess", "distill", "picture", "evaluate", "cross_arch", "attack", "report"]
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def dvc(workspace: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["dvc", *arguments], cwd=workspace, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def imports(stage: str) -> set[str]:
+    """The project's files that importing the stage's script loads."""
+    code = (
+        "import json, sys, importlib; importlib.import_module(sys.argv[1]);"
+        "print(json.dumps([m.__file__ for n, m in sys.modules.items() if n.split('.')[0] in ('rcig', 'stages')]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, f"stages.{stage}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return {str(Path(file).relative_to(ROOT)) for file in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_listed_code_deps_are_what_the_script_imports(stage: str) -> None:
+    entry = yaml.load((ROOT / "dvc.yaml").read_text())["stages"][stage]
+    listed = [dep for dep in entry.get("do", entry)["deps"] if dep.startswith(("rcig", "stages"))]
+    # The packages' own __init__ files hold a version and a sentence; a change there must not re-run anything.
+    used = imports(stage) - {"rcig/__init__.py", "stages/__init__.py"}
+    missing = {file for file in used if not any(file == dep or file.startswith(f"{dep}/") for dep in listed)}
+    unused = {dep for dep in listed if not any(file == dep or file.startswith(f"{dep}/") for file in used)}
+    assert not missing, "imported but not listed in dvc.yaml"
+    assert not unused, "listed in dvc.yaml but not imported"
+
+
+STUB = '''
+"""Writes the stage's outputs at once, with the settings as their content; counts its runs."""
+import sys
+from pathlib import Path
+
+name, key = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
+outs = {
+    "preprocess": [f"artifacts/data/{key}/{part}.npz" for part in ("train", "test", "whitening")],
+    "distill": [
+        f"artifacts/distilled/{key}.npz", f"results/distill/{key}/summary.json", f"results/distill/{key}/curve.csv"
+    ],
+    "picture": [f"results/distill/{key}/images.png"],
+    "evaluate": [f"results/evaluate/{key}.csv"],
+    "cross_arch": [f"results/cross_arch/{key}.csv"],
+    "attack": [f"results/attack/{key}.csv"],
+    "report": ["reports/index.html"],
+}[name]
+for out in outs:
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    Path(out).write_text(out + Path("params.yaml").read_text())
+with open("ran.txt", "a") as file:
+    file.write(f"{name} {key}\\n")
+'''
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The pipeline in a git repository of its own, its computations replaced by stubs; two datasets, three experiments."""
+    workspace = tmp_path / "clone"
+    workspace.mkdir()
+    for part in ("rcig", "stages"):
+        shutil.copytree(ROOT / part, workspace / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("dvc.yaml", "params.yaml", ".dvcignore"):
+        shutil.copy(ROOT / part, workspace / part)
+    (workspace / "stub.py").write_text(STUB)
+    pipeline = (workspace / "dvc.yaml").read_text().replace("python -m stages.", f"{sys.executable} stub.py ")
+    (workspace / "dvc.yaml").write_text(pipeline)
+
+    settings = yaml.load((workspace / "params.yaml").read_text())
+    shared, experiments = settings["shared"]["datasets"], settings["experiments"]
+    chosen = {name: experiments[name] for name in (RCIG, RANDOM)}
+    chosen["mnist-ipc1-rcig"] = dict(experiments[RCIG]) | {"dataset": "mnist"}
+    datasets = {name: shared[name] for name in ("mnist_sample", "mnist")}
+    save(workspace, json.loads(json.dumps({"datasets": datasets, "experiments": chosen})))
+
+    subprocess.run(["git", "init", "-q"], cwd=workspace, check=True)
+    dvc(workspace, "init", "-q")
+    assert ran(workspace) == sorted(
+        [f"preprocess {name}" for name in datasets]
+        + [f"{stage} {name}" for stage in STAGES[1:-1] for name in chosen]
+        + ["report "]
+    )
+    return workspace
+
+
+def save(workspace: Path, settings: dict[str, Any]) -> None:
+    with (workspace / "params.yaml").open("w") as file:
+        yaml.dump(settings, file)
+
+
+def ran(workspace: Path) -> list[str]:
+    """The stages that `dvc repro` runs now."""
+    (workspace / "ran.txt").unlink(missing_ok=True)
+    dvc(workspace, "repro")
+    return sorted((workspace / "ran.txt").read_text().splitlines()) if (workspace / "ran.txt").exists() else []
+
+
+@pytest.mark.slow
+def test_only_what_a_change_touches_runs_again(clone: Path) -> None:
+    assert ran(clone) == []
+
+    text = (clone / "params.yaml").read_text()
+    (clone / "params.yaml").write_text("# a comment\n\n" + text.replace("\n", "   \n"))
+    assert ran(clone) == [], "white space and comments run nothing"
+
+    settings = yaml.load(text)
+    settings["experiments"][RCIG]["settings"]["learning_rate"] = 0.01
+    save(clone, settings)
+    chain = ["attack", "cross_arch", "distill", "evaluate", "picture"]
+    assert ran(clone) == [f"{stage} {RCIG}" for stage in chain] + ["report "]
+
+    settings["experiments"][RCIG]["evaluate"]["networks"] = 4
+    save(clone, settings)
+    assert ran(clone) == [f"evaluate {RCIG}", "report "], "a protocol's setting does not distil again"
+
+    settings["datasets"]["mnist"]["l2_rate"] = 1e-3
+    save(clone, settings)
+    assert ran(clone) == [
+        *(f"{stage} mnist-ipc1-rcig" for stage in ("attack", "cross_arch", "distill", "evaluate", "picture")),
+        "report ",
+    ]
+
+    code = clone / "rcig" / "attacks.py"
+    code.write_text(code.read_text() + "\n# changed\n")
+    assert ran(clone) == sorted(f"attack {name}" for name in settings["experiments"]) + ["report "]
+
+
+@pytest.mark.slow
+def test_the_whole_pipeline_leaves_a_report_and_bad_settings_leave_nothing(tmp_path: Path) -> None:
+    for part in ("rcig", "stages"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(ROOT / part, tmp_path / part)
+    settings = yaml.load((ROOT / "params.yaml").read_text())
+    experiment = settings["experiments"][RCIG]
+    experiment |= {
+        "width": 4,
+        "seeds": [0, 1],
+        "loop": {"steps": 30, "batch_size": 64, "validate_every": 20},
+        "evaluate": {"protocols": ["loo2023"], "width": 4, "networks": 2},
+    }
+    experiment["cross_arch"] |= {"widths": {"conv": 4, "conv_bn": 4}, "steps": 20}
+    experiment["attack"] |= {"width": 4, "networks": 1, "steps": 20, "trained_on": ["distilled"]}
+    settings = {"datasets": settings["datasets"], "experiments": {RCIG: experiment}}
+    save(tmp_path, settings)
+    dvc(tmp_path, "init", "--no-scm", "-q")
+    dvc(tmp_path, "repro")
+    table = pd.read_csv(tmp_path / "reports" / "results.csv")
+    accuracy = table[table.protocol == "loo2023"]
+    assert set(zip(accuracy.seed, accuracy.network, strict=True)) == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    assert table.value.between(0, 1).all()
+    assert set(table[table.protocol == "cross_architecture"].architecture) == {"conv", "conv_bn"}
+    assert "auc/threshold" in set(table.metric)
+    assert (tmp_path / "reports" / "index.html").read_text().count("data:image/png;base64,") >= 2
+    assert "up to date" in dvc(tmp_path, "repro")
+
+    # A setting that cannot be: one line, no traceback, and what was there before is still there.
+    settings["experiments"][RCIG]["settings"]["learning_rate"] = -1
+    save(tmp_path, settings)
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.distill", RCIG], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    expected = f"error: params.yaml: experiments.{RCIG}.settings: expected learning_rate to be positive, got -1.0"
+    assert done.stderr.strip().splitlines()[-1] == expected
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,546 @@
+"""The report against naive loops over the same rows, and the page as a browser meets it."""
+
+import base64
+import csv
+import io
+import json
+import math
+import random
+import re
+import shutil
+import statistics
+import subprocess
+from collections.abc import Iterable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from rcig.report import Report, collect, figures, page, render, tables, write
+
+EXPERIMENTS = {
+    "digits-rcig": ("mnist_sample", 10, "rcig"),
+    "digits_again": ("mnist_sample", 10, "rcig"),
+    "cifar10-ipc10-random": ("cifar10", 10, "random_real"),
+}
+ARCHITECTURES = {"conv": 32, "resnet18_bn": 16, "alexnet": 24}
+TRAINED_ON = ("real_members", "real_subset", "distilled")
+ATTACKS = ("threshold", "knn")
+
+Rows = list[dict[str, Any]]
+
+
+def measurements(experiment: str, stage: str) -> Rows:
+    """Random tidy rows of one experiment and stage, in a random order."""
+    rng = random.Random(f"{experiment} {stage}")
+    dataset, images_per_class, method = EXPERIMENTS[experiment]
+    start = {"experiment": experiment, "dataset": dataset, "images_per_class": images_per_class, "method": method}
+    settings = {
+        "evaluate": [("loo2023", "conv", 64, "accuracy"), ("loo2023_augmented", "conv", 64, "accuracy")],
+        "cross_arch": [("cross_architecture", name, width, "accuracy") for name, width in ARCHITECTURES.items()],
+        "attack": [
+            (f"membership_inference/{source}", "conv", 48, metric)
+            for source in TRAINED_ON
+            for metric in (
+                "accuracy",
+                *(f"{m}/{a}" for m in ("auc", "auc_low", "auc_high", "tpr_at_1_percent_fpr") for a in ATTACKS),
+            )
+        ],
+    }
+    keys = ("protocol", "architecture", "width", "metric")
+    rows = [
+        {**start, **dict(zip(keys, setting, strict=True)), "seed": seed, "network": network, "value": rng.random()}
+        for setting in settings[stage]
+        for seed in (0, 1)
+        for network in range(3)
+    ]
+    rng.shuffle(rows)
+    return rows
+
+
+def save_rows(path: Path, rows: Rows) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(tables.COLUMNS))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def curve(accuracy: float, seeds: Iterable[int] = (0, 1)) -> pd.DataFrame:
+    """A training curve whose held-out accuracy is constant and measured on every second step."""
+    return pd.DataFrame(
+        {
+            "seed": seed,
+            "step": step,
+            "seconds": 0.5 * step,
+            "loss": 1 / (1 + step),
+            "heldout_accuracy": accuracy if step % 2 == 0 else math.nan,
+        }
+        for seed in seeds
+        for step in range(21)
+    )
+
+
+def summary(experiment: str, **changes: Any) -> dict[str, Any]:
+    dataset, images_per_class, method = EXPERIMENTS[experiment]
+    return {
+        "experiment": experiment,
+        "dataset": dataset,
+        "images_per_class": images_per_class,
+        "method": method,
+        "width": 32,
+        "seeds": [0, 1],
+        "steps": 20,
+        "seconds": 50.0,
+        "heldout_accuracy": 0.875,
+        "machine": "two cores",
+        "versions": {"numpy": "2.0", "jax": "0.9"},
+        "class_names": ["a", "b"],
+    } | changes
+
+
+def make_results(folder: Path) -> Path:
+    """Everything that the other stages leave for all experiments."""
+    for experiment in EXPERIMENTS:
+        for stage in ("evaluate", "cross_arch", "attack"):
+            save_rows(folder / stage / f"{experiment}.csv", measurements(experiment, stage))
+        distilled = folder / "distill" / experiment
+        distilled.mkdir(parents=True)
+        curve(0.5).to_csv(distilled / "curve.csv", index=False)
+        (distilled / "summary.json").write_text(json.dumps(summary(experiment)))
+        (distilled / "images.png").write_bytes(figures.image_grid(np.zeros((2, 4, 4, 1), np.uint8), ["a", "b"], 2))
+    return folder
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return make_results(tmp_path / "results")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    return collect(make_results(tmp_path_factory.mktemp("results")), list(EXPERIMENTS))
+
+
+@pytest.fixture(scope="module")
+def files(report: Report) -> dict[str, str]:
+    """The text files of the report."""
+    return {name: content for name, content in render(report).items() if isinstance(content, str)}
+
+
+def select(stage: str, **wanted: Any) -> list[float]:
+    """The values of one experiment and stage whose other fields are as wanted, by a plain loop."""
+    values = []
+    for row in measurements(wanted["experiment"], stage):
+        if all(row[name] == value for name, value in wanted.items()):
+            values.append(row["value"])
+    assert len(values) == 6
+    return values
+
+
+def in_percent(values: list[float]) -> str:
+    hundredfold = [100 * value for value in values]
+    return f"{statistics.fmean(hundredfold):.1f} ± {statistics.stdev(hundredfold):.1f} ({len(values)})"
+
+
+def test_percent_of_one_value_has_no_spread() -> None:
+    assert tables.percent(pd.Series([0.125])) == "12.5 (1)"
+
+
+def test_percent_does_not_hide_a_nan() -> None:
+    assert tables.percent(pd.Series([0.5, math.nan])) == "nan ± nan (2)"
+
+
+def test_accuracy_against_loops(report: Report) -> None:
+    table = tables.accuracy(report.rows)
+    assert list(table["Experiment"]) == list(EXPERIMENTS)
+    for line in table.to_dict("records"):
+        name = line["Experiment"]
+        assert (line["Dataset"], line["Images per class"], line["Method"], line["Width"]) == (*EXPERIMENTS[name], 64)
+        assert line["No augmentation"] == in_percent(select("evaluate", experiment=name, protocol="loo2023"))
+        assert line["Augmentation"] == in_percent(select("evaluate", experiment=name, protocol="loo2023_augmented"))
+
+
+def test_a_protocol_that_was_not_run_is_empty(report: Report) -> None:
+    plain = tables.accuracy(report.rows[report.rows["protocol"] == "loo2023"])
+    assert list(plain["Augmentation"]) == [""] * len(EXPERIMENTS)
+    assert "" not in set(plain["No augmentation"])
+
+
+def test_cross_architecture_against_loops(report: Report) -> None:
+    table = tables.cross_architecture(report.rows)
+    assert list(table["Experiment"]) == list(EXPERIMENTS)
+    for line in table.to_dict("records"):
+        for architecture, width in ARCHITECTURES.items():
+            values = select("cross_arch", experiment=line["Experiment"], architecture=architecture)
+            assert line[f"{architecture}, width {width}"] == in_percent(values)
+
+
+def test_membership_inference_against_loops(report: Report) -> None:
+    table = tables.membership_inference(report.rows)
+    keys = set(table[["Experiment", "Trained on", "Attack"]].itertuples(index=False, name=None))
+    assert keys == {(name, source, attack) for name in EXPERIMENTS for source in TRAINED_ON for attack in ATTACKS}
+    assert len(table) == len(keys)
+    for line in table.to_dict("records"):
+        network = {"experiment": line["Experiment"], "protocol": f"membership_inference/{line['Trained on']}"}
+        attack = line["Attack"]
+        auc, low, high = (
+            statistics.fmean(select("attack", **network, metric=f"{bound}/{attack}"))
+            for bound in ("auc", "auc_low", "auc_high")
+        )
+        assert line["AUC"] == f"{auc:.3f} [{low:.3f}, {high:.3f}] (6)"
+        found = select("attack", **network, metric=f"tpr_at_1_percent_fpr/{attack}")
+        assert line["TPR at 1 % FPR"] == in_percent(found)
+        assert line["Test accuracy"] == in_percent(select("attack", **network, metric="accuracy"))
+
+
+def printed_in_the_paper(table: int, dataset: str, images_per_class: int, method: str) -> str:
+    key = (f"loo2023/table{table}", dataset, str(images_per_class), method, "accuracy")
+    with Path(tables.__file__).with_name("published.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if (row["source"], row["dataset"], row["images_per_class"], row["method"], row["metric"]) == key:
+                return f"{row['value']} ± {row['std']}"
+    raise AssertionError(f"{key} is not in published.csv")
+
+
+def test_published_values_keep_the_printed_digits_and_prefer_table_2() -> None:
+    published = tables.published_accuracy()
+    in_table_2 = printed_in_the_paper(2, "cifar10", 1, "rcig")
+    assert published["cifar10", 1, "rcig"] == in_table_2 != printed_in_the_paper(1, "cifar10", 1, "rcig")
+    assert published["mnist", 50, "kip"] == printed_in_the_paper(2, "mnist", 50, "kip")
+    assert published["cifar100", 10, "vig"] == printed_in_the_paper(1, "cifar100", 10, "vig")
+    assert published["mnist", 1, "random_real"] == printed_in_the_paper(1, "mnist", 1, "random_subset")
+
+
+def test_published_values_are_never_guessed() -> None:
+    published = tables.published_accuracy()
+    assert ("cifar100", 50, "kip") not in published
+    assert ("cifar10", 5, "rcig") not in published
+    assert "mnist_sample" not in {dataset for dataset, _, _ in published}
+
+
+def test_published_stands_beside_its_own_set_only(report: Report) -> None:
+    beside = tables.accuracy(report.rows).set_index("Experiment")["Published"].to_dict()
+    expected = printed_in_the_paper(1, "cifar10", 10, "random_subset")
+    assert beside == {"digits-rcig": "", "digits_again": "", "cifar10-ipc10-random": expected}
+
+
+def test_times() -> None:
+    trained, drawn = summary("digits-rcig"), summary("cifar10-ipc10-random", steps=0, seconds=0, heldout_accuracy=None)
+    first, second = tables.times({"digits-rcig": trained, "random": drawn}).to_dict("records")
+    assert (first["Time"], first["Seconds per step and seed"], first["Held-out accuracy"]) == ("50.0 s", "1.25", "87.5")
+    assert (first["Seeds"], first["Steps"], first["Versions"]) == (2, 20, "jax 0.9, numpy 2.0")
+    assert (second["Time"], second["Seconds per step and seed"], second["Held-out accuracy"]) == ("0.0 s", "", "")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(119.9, "119.9 s"), (120, "2.0 min"), (7199, "120.0 min"), (7200, "2.0 h")]
+)
+def test_duration_changes_unit_at_two_of_the_next(seconds: float, text: str) -> None:
+    assert tables.duration(seconds) == text
+
+
+def test_markdown_reads_back(report: Report) -> None:
+    table = tables.membership_inference(report.rows).astype(str)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables.to_markdown(table).splitlines()]
+    header, rule, *body = lines
+    assert header == list(table)
+    assert all(re.fullmatch("-+", cell) for cell in rule)
+    assert body == table.to_numpy().tolist()
+
+
+def test_latex_escapes_and_uses_booktabs(report: Report) -> None:
+    text = tables.to_latex(tables.membership_inference(report.rows))
+    assert r"digits\_again & mnist\_sample" in text
+    assert r"TPR at 1 \% FPR" in text
+    assert not re.search(r"(?<!\\)[_%#]", text)
+    assert r"$\pm$" in text
+    assert text.isascii()
+    assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
+
+
+def test_merged_cells_cover_the_table_and_never_two_groups() -> None:
+    lines = [["a", "x", "1"], ["a", "x", "1"], ["b", "x", "1"], ["b", "y", "1"], ["a", "y", "1"]]
+    covered: dict[tuple[int, int], str] = {}
+    for row, cells in enumerate(page.merged(pd.DataFrame(lines), keys=2)):
+        for cell in cells:
+            # As a browser does: a cell goes to the first column that no cell from above covers.
+            column = next(column for column in range(3) if (row, column) not in covered)
+            covered |= {(row + offset, column): cell.text for offset in range(cell.rows)}
+            assert cell.heads == (column == 0)
+    assert covered == {(row, column): text for row, line in enumerate(lines) for column, text in enumerate(line)}
+    spans = [[cell.rows for cell in cells] for cells in page.merged(pd.DataFrame(lines), keys=2)]
+    assert spans == [[2, 2, 1], [1], [2, 1, 1], [1, 1], [1, 1, 1]]
+
+
+class Page(HTMLParser):
+    """Every element with its attributes; fails on a tag that is not closed in order."""
+
+    VOID = ("meta", "link", "img", "br", "hr")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> at {self.getpos()}"
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def index(report: Report) -> str:
+    text = render(report)["index.html"]
+    assert isinstance(text, str)
+    return text
+
+
+def test_page_is_well_formed_and_accessible(files: dict[str, str]) -> None:
+    parsed = Page(files["index.html"])
+    assert len(parsed.all("h1")) == 1
+    assert len(parsed.all("table")) == len(parsed.all("caption")) == len(parsed.all("thead")) == 4
+    assert all(cell.get("scope") in ("row", "col", "rowgroup") for cell in parsed.all("th"))
+    assert len(parsed.all("img")) == len(EXPERIMENTS) + 1
+    for image in parsed.all("img"):
+        assert image["alt"]
+        kind, _, data = (image["src"] or "").partition(",")
+        assert kind == "data:image/png;base64"
+        Image.open(io.BytesIO(base64.b64decode(data))).verify()
+    names = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
+    assert len(names) == len(set(names))
+    assert {attributes["aria-labelledby"] for attributes in parsed.all("div") if "role" in attributes} <= set(names)
+
+
+def test_page_loads_nothing_from_elsewhere(files: dict[str, str]) -> None:
+    text = files["index.html"]
+    parsed = Page(text)
+    assert not parsed.all("script")
+    assert "url(" not in text
+    assert "@import" not in text
+    loads = [
+        attributes[name]
+        for tag, attributes in parsed.elements
+        for name in ("src", "href", "srcset", "data")
+        if name in attributes and tag != "a"
+    ]
+    assert loads
+    assert all(address and address.startswith("data:") for address in loads)
+
+
+def test_page_escapes_names(report: Report) -> None:
+    text = index(report._replace(pictures={"<script>&": b""}))
+    assert "&lt;script&gt;&amp;" in text
+    assert "<script>" not in text
+
+
+def test_page_leaves_out_what_there_is_not(files: dict[str, str]) -> None:
+    empty = Page(index(Report(tables.read_rows([]), {}, {}, {})))
+    assert [heading["id"] for heading in empty.all("h2")] == ["reproduce"]
+    everything = Page(files["index.html"])
+    assert [heading["id"] for heading in everything.all("h2")] == [
+        "accuracy",
+        "images",
+        "training",
+        "architectures",
+        "membership",
+        "time",
+        "reproduce",
+    ]
+
+
+def test_page_tells_the_sample_from_mnist(results: Path) -> None:
+    note = "benchmark called MNIST"
+    assert note in index(collect(results, ["digits-rcig"]))
+    assert note not in index(collect(results, ["cifar10-ipc10-random"]))
+
+
+def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path) -> None:
+    for out in ("first", "second"):
+        write(collect(results, list(EXPERIMENTS)), tmp_path / out)
+    written = {path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file()}
+    names = ("accuracy", "cross_architecture", "membership_inference")
+    assert {str(file) for file in written} == {
+        "results.csv",
+        "index.html",
+        "figures/curves.png",
+        *(f"tables/{name}.{kind}" for name in names for kind in ("md", "tex")),
+    }
+    for file in written:
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+
+
+def test_pngs_carry_no_time_and_no_software() -> None:
+    grid = figures.image_grid(np.zeros((1, 2, 2, 3), np.uint8), ["a"], 1)
+    for png in (grid, figures.training_curves({"a": curve(0.5)})):
+        assert set(Image.open(io.BytesIO(png)).info) <= {"dpi"}
+
+
+def test_results_csv_has_all_rows_sorted(files: dict[str, str]) -> None:
+    text = files["results.csv"]
+    rows = [tuple(row.values()) for row in csv.DictReader(io.StringIO(text))]
+    measured = [
+        row
+        for name in EXPERIMENTS
+        for stage in ("evaluate", "cross_arch", "attack")
+        for row in measurements(name, stage)
+    ]
+    columns = list(tables.COLUMNS)
+    expected = sorted(tuple(row[column] for column in columns) for row in measured)
+    assert text.splitlines()[0] == ",".join(columns)
+    assert rows == [tuple(map(str, row)) for row in expected]
+
+
+def test_an_experiment_without_results_is_an_error(results: Path) -> None:
+    with pytest.raises(ValueError, match=r"'absent'.*evaluate/absent\.csv.*`dvc repro`") as caught:
+        collect(results, ["digits-rcig", "absent"])
+    assert "\n" not in str(caught.value)
+
+
+def test_any_file_will_do(results: Path) -> None:
+    (results / "distill/lone").mkdir()
+    (results / "distill/lone/summary.json").write_text(json.dumps(summary("digits-rcig")))
+    found = collect(results, ["lone"])
+    assert (list(found.summaries), found.curves, found.pictures, len(found.rows)) == (["lone"], {}, {}, 0)
+    assert Page(index(found)).all("table")
+
+
+def test_experiments_that_are_not_listed_are_not_reported(results: Path) -> None:
+    for path in (results / "distill/digits_again/summary.json", results / "attack/digits_again.csv"):
+        path.write_text("damaged")
+    written = render(collect(results, ["digits-rcig"]))
+    assert not [name for name, content in written.items() if "digits_again" in str(content)]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "No columns"),
+        ("a,b\n1,2\n", "expected the columns experiment, .*, got a, b"),
+        (",".join(tables.COLUMNS) + "\ne,d,1,m,p,a,,0,0,accuracy,0.5\n", "Integer column has NA"),
+    ],
+)
+def test_a_file_that_is_not_of_tidy_rows_is_an_error(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"rows\.csv: .*{complaint}.*`dvc repro`"):
+        tables.read_rows([path])
+
+
+def decode(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(28, 28), (5, 9), (200, 150)])
+def test_image_grid_holds_every_pixel_where_it_belongs(channels: int, shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, *shape, channels), np.uint8)
+    grid = decode(figures.image_grid(pixels, [""] * 5, columns=3))
+    # Without titles, only the images are opaque.
+    opaque = grid[..., 3] == 255
+    rows, columns = (runs(opaque.any(axis=axis)) for axis in (1, 0))
+    assert (len(rows), len(columns)) == (2, 3)
+    for position, image in enumerate(pixels):
+        cell = grid[rows[position // 3], columns[position % 3], :3]
+        scale = cell.shape[0] // shape[0]
+        assert cell.shape == (scale * shape[0], scale * shape[1], 3)
+        for y in range(cell.shape[0]):
+            assert (cell[y] == np.repeat(image[y // scale], scale, axis=0)).all()
+    assert not opaque[rows[1], columns[2]].any()
+
+
+def runs(flags: np.ndarray) -> list[slice]:
+    """The stretches of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]])))
+    return [slice(start, stop) for start, stop in edges.reshape(-1, 2)]
+
+
+def test_image_grid_enlarges_small_images_only() -> None:
+    small, large = (figures.image_grid(np.zeros((1, side, side, 1), np.uint8), [""], 1) for side in (28, 200))
+    assert decode(small).shape[1] == 4 * 28
+    assert decode(large).shape[1] == 200
+
+
+def test_image_grid_writes_titles_above_their_images() -> None:
+    titles = ["", "ship", "", "a name that is much too long for its image"]
+    grid = decode(figures.image_grid(np.zeros((4, 32, 32, 3), np.uint8), titles, columns=2))
+    opaque_black = (grid == (0, 0, 0, 255)).all(axis=-1)
+    rows, columns = (runs(opaque_black.any(axis=axis)) for axis in (1, 0))
+    written = (grid[..., 3] > 0) & ~opaque_black
+    above_first, above_second = slice(0, rows[0].start), slice(rows[0].stop, rows[1].start)
+    assert written[above_first, columns[1]].any()
+    assert written[above_second, columns[1]].any()
+    written[above_first, columns[1]] = written[above_second, columns[1]] = False
+    assert not written.any()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "titles"),
+    [
+        (np.zeros((1, 2, 2, 1), np.float32), ["a"]),
+        (np.zeros((1, 2, 2, 4), np.uint8), ["a"]),
+        (np.zeros((1, 2, 2), np.uint8), ["a"]),
+        (np.zeros((0, 2, 2, 1), np.uint8), []),
+        (np.zeros((2, 2, 2, 1), np.uint8), ["a"]),
+    ],
+)
+def test_image_grid_refuses_what_it_cannot_show(pixels: np.ndarray, titles: list[str]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        figures.image_grid(pixels, titles, 1)
+
+
+def test_training_curves_show_each_experiment_in_each_panel() -> None:
+    image = decode(figures.training_curves({"low": curve(0.2), "high": curve(0.8)}))
+    height, width, _ = image.shape
+    colours = [tuple(bytes.fromhex(code[1:])) for code in figures.COLOURS[:2]]
+    # Plots only: the legend below them also has every colour.
+    low, high = ((image[: height * 4 // 5, :, :3] == colour).all(axis=-1) for colour in colours)
+    for start in (0, width // 3):
+        panel = slice(start, start + width // 3)
+        low_line, high_line = (runs(line[:, panel].any(axis=1)) for line in (low, high))
+        assert len(low_line) == len(high_line) == 1
+        assert high_line[0].stop < low_line[0].start
+    # Both have the same loss: the later one covers the earlier.
+    assert high[:, 2 * width // 3 :].any()
+
+
+def test_loss_is_smoothed_by_seed() -> None:
+    rng = random.Random(0)
+    raw = [(seed, step, rng.random()) for seed in (0, 1) for step in range(200)]
+    smooth = figures.smoothed(pd.DataFrame(raw, columns=["seed", "step", "loss"]))
+    for (seed, step, _), value in zip(raw, smooth["loss"], strict=True):
+        near = [loss for other, at, loss in raw if other == seed and abs(at - step) <= 2]
+        assert value == pytest.approx(statistics.median(near))
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on PATH: apt-get install chromium")
+def test_page_opens_in_a_browser(files: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(files["index.html"])
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags += " --disable-component-update --disable-sync --enable-logging=stderr --window-size=1000,800"
+    command = ["chromium", *flags.split(), f"--user-data-dir={tmp_path / 'profile'}"]
+    picture = tmp_path / "page.png"
+    done = subprocess.run(
+        [*command, f"--screenshot={picture}", (tmp_path / "index.html").as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "CONSOLE" not in done.stderr
+    shot = np.asarray(Image.open(picture).convert("L"))
+    assert shot.shape == (800, 1000)
+    for part in np.array_split(shot, 4):
+        assert np.ptp(part) > 128, "a quarter of the page shows nothing"

@@ -1,0 +1,83 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rcig import train
+from rcig.evaluate import PROTOCOLS
+from rcig.nets import build
+
+
+def blobs(n: int, classes: int = 3) -> tuple[jax.Array, jax.Array, np.ndarray]:
+    """Images whose class is the place of a bright spot."""
+    labels = np.arange(n) % classes
+    images = 0.1 * jax.random.normal(jax.random.key(n), (n, 8, 8, 1))
+    images = images.at[jnp.arange(n), 2 * labels + 1, 3].add(3.0)
+    return images, jax.nn.one_hot(labels, classes) - 1 / classes, labels
+
+
+NET = build("conv", (8, 8, 1), 3, width=4, depth=2)
+SCHEDULE = train.Schedule(steps=120, learning_rate=1e-2, warmup=5, floor=0.01, batch_size=32, augment=train.unchanged)
+
+
+def test_networks_learn_a_separable_problem() -> None:
+    x, y, labels = blobs(60)
+    variables = train.trainer(NET, SCHEDULE, 3)(jax.random.key(0), x, y)
+    test_x, _, test_labels = blobs(90)
+    accuracies = train.accuracy(train.tester(NET)(variables, np.asarray(test_x)), test_labels)
+    assert accuracies.shape == (3,)
+    assert accuracies.min() > 0.9
+
+
+def test_networks_trained_together_are_those_trained_alone() -> None:
+    x, y, _ = blobs(12)
+    together = train.trainer(NET, SCHEDULE, 2)(jax.random.key(0), x, y)
+    for i, key in enumerate(jax.random.split(jax.random.key(0), 2)):
+        alone = jax.jit(lambda key: train.fit(NET, SCHEDULE, key, x, y))(key)
+        for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(a[i], b, atol=2e-3)
+
+
+def test_one_step_is_adam_on_the_mean_squared_error() -> None:
+    x, y, _ = blobs(6)
+    optimizer = optax.sgd(0.1)
+    before = train.start(NET, optimizer, jax.random.key(0))
+    after = train.update(NET, optimizer, before, x, y)
+
+    def loss(params: dict) -> jax.Array:
+        return 0.5 * ((NET.apply({"params": params}, x) - y) ** 2).mean()
+
+    grad = jax.grad(loss)(before.variables["params"])
+    for old, g, new in zip(
+        *map(jax.tree.leaves, (before.variables["params"], grad, after.variables["params"])), strict=True
+    ):
+        np.testing.assert_allclose(new, old - 0.1 * g, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 499, 500, 501])
+def test_testing_in_batches_is_testing_at_once(n: int) -> None:
+    x = np.asarray(jax.random.normal(jax.random.key(0), (n, 8, 8, 1)))
+    variables = jax.vmap(NET.init)(jax.random.split(jax.random.key(1), 2))
+    outputs = train.tester(NET)(variables, x)
+    for i in range(2):
+        one = NET.apply(jax.tree.map(lambda leaf, i=i: leaf[i], variables), jnp.asarray(x))
+        np.testing.assert_allclose(outputs[i], one, atol=1e-5)
+
+
+def test_nothing_is_compiled_on_the_second_call(caplog: pytest.LogCaptureFixture) -> None:
+    x, y, _ = blobs(12)
+    fit, outputs = train.trainer(NET, SCHEDULE, 2), train.tester(NET)
+    other, keys = np.asarray(x) + 1, jax.random.split(jax.random.key(0))
+    outputs(fit(keys[0], x, y), np.asarray(x))
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        outputs(fit(keys[1], other, y), other)
+    assert "Compiling" not in caplog.text
+
+
+def test_the_papers_protocol() -> None:
+    # Loo et al. 2023, appendix C.
+    assert PROTOCOLS["loo2023"](10).steps == 1000
+    assert PROTOCOLS["loo2023"](100).steps == 2000
+    assert PROTOCOLS["loo2023"](10).augment is train.unchanged
+    assert PROTOCOLS["loo2023_augmented"](10).augment is not train.unchanged
