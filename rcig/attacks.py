@@ -52,8 +52,8 @@ def attack_all(logits: Floats, loss: Floats, member: Flags, folds: int, seed: in
     """Metric -> value: auc, its 95 % interval (auc_low, auc_high) and tpr_at_1_percent_fpr, each followed by /attack.
 
     Out-of-fold scores of a fitted attack are not independent, as each example helps to score the others: where nothing
-    leaks, the 95 % interval held 0.5 in about 85 % of simulated data sets for logistic regression and neighbours. Judge a
-    small leak by its spread over independently drawn members and networks.
+    leaks, the 95 % interval held 0.5 in about 85 % of simulated data sets for logistic regression and neighbours.
+    Judge a small leak by its spread over independently drawn members and networks.
 
     Takes and raises what `membership_scores` does.
     """

@@ -47,7 +47,7 @@ def one(names: tuple[str, ...], which: jax.Array, key: jax.Array, image: jax.Arr
 
 
 def warp(image: jax.Array, angle: jax.Array, shift: jax.Array, flip: jax.Array) -> jax.Array:
-    """Rotate by `angle` (radians) about the centre, then move by `shift` (rows, columns), after an optional mirroring."""
+    """Rotate by `angle` (radians) about the centre, then move by `shift` (rows, columns); mirrored first on `flip`."""
     height, width, _ = image.shape
     rows, columns = jnp.meshgrid(
         jnp.arange(height) - (height - 1) / 2 - shift[0], jnp.arange(width) - (width - 1) / 2 - shift[1], indexing="ij"

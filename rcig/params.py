@@ -246,7 +246,7 @@ def choice(where: str, what: str, given: str, known: typing.Iterable[str]) -> No
 def _typed_settings(name: str, experiment: Experiment) -> Experiment:
     where = f"experiments.{name}"
     choice(f"{where}.method", "method", experiment.method, METHODS)
-    settings = parse(METHODS[experiment.method], experiment.settings, f"{where}.settings")
+    settings: Any = parse(METHODS[experiment.method], experiment.settings, f"{where}.settings")
     return dataclasses.replace(experiment, settings=settings)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -96,7 +95,7 @@ def trainer(net: Net, schedule: Schedule, networks: int) -> Callable[[jax.Array,
 
 
 def tester(net: Net) -> Callable[[Variables, np.ndarray], np.ndarray]:
-    """(variables of k networks, images (n, h, w, c)) -> logits (k, n, C), TEST_BATCH images at a time. Compiled once."""
+    """(variables of k networks, images (n, h, w, c)) -> logits (k, n, C), by TEST_BATCH images. Compiled once."""
     forward = jax.jit(jax.vmap(net.apply, (0, None)))
 
     def outputs(variables: Variables, x: np.ndarray) -> np.ndarray:

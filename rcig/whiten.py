@@ -77,9 +77,9 @@ def _rounded(matrix: np.ndarray) -> np.ndarray:
     return (np.round(matrix / GRID) * GRID).astype(np.float32)
 
 
-def apply(whitening: Whitening, images: jax.Array) -> jax.Array:
+def apply(whitening: Whitening, images: jax.Array | np.ndarray) -> jax.Array:
     """uint8 images (n, h, w, c) -> whitened float32 of the same shape."""
-    x = (images / jnp.float32(255) - whitening.mean) / whitening.std
+    x = (jnp.asarray(images) / jnp.float32(255) - whitening.mean) / whitening.std
     return _times(whitening.forward, x)
 
 

@@ -26,7 +26,7 @@ class Inputs(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return self.test_images.shape[1:]  # type: ignore[return-value]
+        return self.test_images.shape[1:]
 
     def supports(self) -> Iterator[tuple[int, tuple[jax.Array, jax.Array]]]:
         """(seed, (images, labels)) to train on, mirror images included where the dataset uses them."""

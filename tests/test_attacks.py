@@ -179,20 +179,32 @@ class Spy:
         return np.column_stack([-features[:, 0], features[:, 0]])
 
 
+def spied(monkeypatch: pytest.MonkeyPatch, member: Flags, folds: int, seed: int) -> Spy:
+    """A spy after the scoring of examples numbered from 0."""
+    spy, number = Spy(), np.arange(float(len(member)))
+    monkeypatch.setitem(ATTACKS, "spy", spy.seeded)
+    scores = membership_scores("spy", number[:, None], np.zeros(len(member)), member, folds, seed)
+    np.testing.assert_array_equal(scores, number)
+    return spy
+
+
 @pytest.mark.parametrize(("members", "others"), [(203, 61), (61, 203)])
 def test_folds_are_disjoint_stratified_and_balanced(monkeypatch: pytest.MonkeyPatch, members: int, others: int) -> None:
-    folds, spy, member = 4, Spy(), flags(members, others)
-    monkeypatch.setitem(ATTACKS, "spy", spy.seeded)
-    number = np.arange(members + others, dtype=float)
-    scores = membership_scores("spy", number[:, None], np.zeros(members + others), member, folds, 7)
+    folds = 4
+    spy = spied(monkeypatch, flags(members, others), folds, seed=7)
     assert spy.seeds == [7] * folds
-    np.testing.assert_array_equal(scores, number)
-    np.testing.assert_array_equal(np.sort(np.concatenate(spy.scored)), number)
+    np.testing.assert_array_equal(np.sort(np.concatenate(spy.scored)), np.arange(members + others))
     for fitted, scored in zip(spy.fitted, spy.scored, strict=True):
         assert not set(fitted) & set(scored)
         assert len(set(fitted)) == len(fitted)
         assert np.count_nonzero(fitted < members) == np.count_nonzero(fitted >= members) >= 61 - 16
         assert np.count_nonzero(scored < members) in (members // folds, members // folds + 1)
+
+
+def test_the_seed_decides_the_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, again, other = (spied(monkeypatch, flags(60, 60), folds=2, seed=seed).scored for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
 
 
 @pytest.mark.parametrize("attack", FITTED)
@@ -315,7 +327,7 @@ def test_bad_scores_are_refused_by_every_metric(metric: Any) -> None:
 
 def test_bad_settings_are_refused() -> None:
     scores, member = np.arange(9.0), flags(5, 4)
-    with pytest.raises(ValueError, match="level=95 .* 0.95"):
+    with pytest.raises(ValueError, match=r"level=95 .* 0\.95"):
         auc_interval(scores, member, level=95)
     with pytest.raises(ValueError, match=r"fpr=1.5 .* \[0, 1\]"):
         tpr_at_fpr(scores, member, 1.5)

@@ -33,7 +33,7 @@ def test_sample_per_class_takes_different_examples_of_the_right_class() -> None:
 
 
 def test_more_images_per_class_than_the_class_has() -> None:
-    with pytest.raises(ValueError, match="9 images per class asked for, class 1 has 2 .*; lower images_per_class"):
+    with pytest.raises(ValueError, match=r"9 images per class asked for, class 1 has 2 .*; lower images_per_class"):
         data.sample_per_class(np.array([0] * 9 + [1] * 2), 9, 2, seed=0)
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,7 +67,7 @@ def resnet18(classes: int) -> int:
 
 def vgg11(classes: int) -> int:
     widths = [3, 64, 128, 256, 256, 512, 512, 512, 512]
-    stages = zip(widths[:-1], widths[1:], strict=True)
+    stages = itertools.pairwise(widths)
     return sum(conv3x3(a, b) + 2 * b for a, b in stages) + 512 * classes + classes
 
 

@@ -78,7 +78,7 @@ with open("ran.txt", "a") as file:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """The pipeline in a git repository of its own, its computations replaced by stubs; two datasets, three experiments."""
+    """The pipeline in a repository of its own, computations replaced by stubs; two datasets, three experiments."""
     workspace = tmp_path / "clone"
     workspace.mkdir()
     for part in ("rcig", "stages"):
@@ -145,7 +145,7 @@ def test_only_what_a_change_touches_runs_again(clone: Path) -> None:
 
     code = clone / "rcig" / "attacks.py"
     code.write_text(code.read_text() + "\n# changed\n")
-    assert ran(clone) == sorted(f"attack {name}" for name in settings["experiments"]) + ["report "]
+    assert ran(clone) == [*sorted(f"attack {name}" for name in settings["experiments"]), "report "]
 
 
 @pytest.mark.slow

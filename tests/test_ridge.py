@@ -62,7 +62,7 @@ def design(problem: Tiny, x: jax.Array, body_weight: float) -> jax.Array:
 def outer_loss_by_primal_ridge(
     problem: Tiny, settings: ImplicitParams, mirror: bool, distilled: Distilled
 ) -> jax.Array:
-    """The outer loss with the inner problem solved by the normal equations in the primal: shares no algebra with ours."""
+    """The outer loss with the inner problem solved by normal equations in the primal: shares no algebra with ours."""
     x, y = support(distilled, mirror)
     rows = design(problem, x, settings.body_weight)
     l2 = L2_RATE * len(distilled.images)

@@ -67,12 +67,12 @@ def test_foreign_content_names_what_was_expected(tmp_path: Path) -> None:
         {"images": SPLIT["images"][0]},
     ):
         store.save_arrays(path, SPLIT | wrong)
-        with pytest.raises(store.StoreError, match=rf"expected \w+ as \w+ .* got"):
+        with pytest.raises(store.StoreError, match=r"expected \w+ as \w+ .* got"):
             store.load(path, store.SPLIT)
 
 
 def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(store.StoreError, match="no such file; .*dvc"):
+    with pytest.raises(store.StoreError, match=r"no such file; .*dvc"):
         store.load(tmp_path / "x.npz", store.SPLIT)
 
 

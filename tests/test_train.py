@@ -22,7 +22,7 @@ SCHEDULE = train.Schedule(steps=120, learning_rate=1e-2, warmup=5, floor=0.01, b
 
 
 def test_networks_learn_a_separable_problem() -> None:
-    x, y, labels = blobs(60)
+    x, y, _ = blobs(60)
     variables = train.trainer(NET, SCHEDULE, 3)(jax.random.key(0), x, y)
     test_x, _, test_labels = blobs(90)
     accuracies = train.accuracy(train.tester(NET)(variables, np.asarray(test_x)), test_labels)

@@ -55,7 +55,7 @@ def test_moments_are_exact_whole_numbers() -> None:
 
 
 def test_a_constant_channel_is_an_error() -> None:
+    images = pictures()
+    images[..., 1] = 7
     with pytest.raises(ValueError, match="channel 1 has the same value"):
-        images = pictures()
-        images[..., 1] = 7
         whiten.fit(images, zca=False)

@@ -10,7 +10,7 @@ import numpy as np
 
 
 class DataError(ValueError):
-    """A dataset that cannot be used. The message is one line: what is wrong, where it was looked for, how to mend it."""
+    """A dataset that cannot be used. The message is one line: what is wrong, where it was sought, how to mend it."""
 
 
 class Split(NamedTuple):

@@ -28,8 +28,8 @@ class State(NamedTuple):
     optimizer: optax.OptState
     average: Distilled
     """exponential average of `distilled`, not yet corrected for its start at zero"""
-    count: jax.Array
-    """() steps done"""
+    steps_done: jax.Array
+    """()"""
     pool: pools.Pool
 
 
@@ -57,12 +57,12 @@ def implicit(net: Net, params: ImplicitParams, l2_rate: float, mirror: bool, ste
         pool = pools.visit(
             net, pool_optimizer, params.pool_age, visit_key, state.pool, index, pool_steps, *support(distilled, mirror)
         )
-        return State(distilled, optimizer_state, average, state.count + 1, pool), info
+        return State(distilled, optimizer_state, average, state.steps_done + 1, pool), info
 
     def result(state: State) -> Distilled:
-        weight = 1 - params.average_decay ** state.count.astype(jnp.float32)
+        weight = 1 - params.average_decay ** state.steps_done.astype(jnp.float32)
         average = jax.tree.map(lambda leaf: leaf / jnp.maximum(weight, 1e-8), state.average)
-        return jax.tree.map(partial(jnp.where, state.count > 0), average, state.distilled)
+        return jax.tree.map(partial(jnp.where, state.steps_done > 0), average, state.distilled)
 
     return Distiller(init, step, result)
 

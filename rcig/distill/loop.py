@@ -66,11 +66,12 @@ def distill(
     """
     initial = task.distiller.init(jax.random.fold_in(jax.random.key(task.seed), task.steps), task.start)
     # The step uses up the state that it is given, and this one may share arrays with the caller's.
-    progress = restore(checkpoint, jax.tree.map(jnp.copy, initial))
+    reached = restore(checkpoint, jax.tree.map(jnp.copy, initial))
     step = compiled_step(task)
 
-    with tqdm(total=task.steps, initial=progress.step, desc=label, unit="step", disable=None, file=sys.stderr) as bar:
-        for progress in _run(task, step, progress):
+    with tqdm(total=task.steps, initial=reached.step, desc=label, unit="step", disable=None, file=sys.stderr) as bar:
+        for progress in _run(task, step, reached):
+            reached = progress
             if progress.step % task.validate_every == 0 or progress.step == task.steps:
                 accuracy = held_out_accuracy(task.distiller.result(progress.state))
                 progress.curve[-1]["heldout_accuracy"] = accuracy
@@ -78,7 +79,7 @@ def distill(
             bar.update(progress.step - bar.n)
             if _is_due(checkpoint) or progress.step == task.steps:
                 save(checkpoint, progress)
-    return task.distiller.result(progress.state), progress.curve
+    return task.distiller.result(reached.state), reached.curve
 
 
 def _run(task: Task, step: Callable[..., tuple[Any, Info]], progress: Progress) -> Iterator[Progress]:

@@ -60,13 +60,18 @@ def build(architecture: str, shape: tuple[int, int, int], classes: int, **body: 
     module = Classifier(ARCHITECTURES[architecture](**body), classes)
 
     def init(key: jax.Array) -> Variables:
-        return module.init(key, jnp.zeros((1, *shape)))
+        return dict(module.init(key, jnp.zeros((1, *shape))))
+
+    def apply(variables: Variables, images: jax.Array) -> jax.Array:
+        logits: jax.Array = module.apply(variables, images)  # type: ignore[assignment]
+        return logits
 
     def train(variables: Variables, images: jax.Array) -> tuple[jax.Array, Variables]:
         logits, statistics = module.apply(variables, images, train=True, mutable=["batch_stats"])
-        return logits, variables | statistics
+        return logits, variables | dict(statistics)
 
     def features(body: Any, images: jax.Array) -> jax.Array:
-        return module.apply({"params": {"body": body}}, images, method="features")
+        phi: jax.Array = module.apply({"params": {"body": body}}, images, method="features")  # type: ignore[assignment]
+        return phi
 
-    return Net(init, module.apply, train, features)
+    return Net(init, apply, train, features)
