@@ -16,6 +16,11 @@ from ruamel.yaml.error import YAMLError
 
 T = TypeVar("T")
 
+Protocol = Literal["loo2023", "loo2023_augmented"]
+"""see rcig.evaluate"""
+Architecture = Literal["conv", "conv_bn", "conv_in", "resnet18_bn", "vgg11_bn", "alexnet"]
+"""see rcig.nets"""
+
 
 class ParamsError(ValueError):
     """A setting that cannot be used. The message is one line: what was wrong, what was given, the usual fix."""
@@ -131,7 +136,7 @@ METHODS: dict[str, type] = {"rcig": ImplicitParams, "frepo": ImplicitParams, "ra
 class EvaluateParams:
     """Networks trained on the distilled set, tested on the whole test split."""
 
-    protocols: tuple[str, ...]
+    protocols: tuple[Protocol, ...]
     width: int
     networks: int
 
@@ -143,7 +148,7 @@ class EvaluateParams:
 class CrossArchParams:
     """Other architectures trained on the distilled set. An empty mapping of widths switches the stage off."""
 
-    widths: dict[str, int]
+    widths: dict[Architecture, int]
     """architecture -> number of filters of its first stage"""
     networks: int
     steps: int
@@ -202,6 +207,14 @@ class Experiment:
 class Params:
     datasets: dict[str, DatasetParams]
     experiments: dict[str, Experiment]
+
+    def dataset(self, name: str) -> DatasetParams:
+        choice("datasets in params.yaml", "dataset", name, self.datasets)
+        return self.datasets[name]
+
+    def experiment(self, name: str) -> Experiment:
+        choice("experiments in params.yaml", "experiment", name, self.experiments)
+        return self.experiments[name]
 
 
 def load(path: str | Path = "params.yaml") -> Params:
@@ -301,7 +314,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
         key_type, value_type = arguments
-        return {_scalar(key_type, k, where): _convert(value_type, v, f"{where}.{k}") for k, v in value.items()}
+        return {_convert(key_type, k, where): _convert(value_type, v, f"{where}.{k}") for k, v in value.items()}
     return _scalar(origin or hint, value, where)
 
 

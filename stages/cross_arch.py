@@ -2,7 +2,7 @@
 
 import jax
 
-from rcig import nets, params, rows, train
+from rcig import nets, rows, train
 from stages.common import RESULTS, run
 from stages.inputs import Inputs, load_inputs
 
@@ -10,8 +10,6 @@ from stages.inputs import Inputs, load_inputs
 def main(name: str) -> None:
     inputs = load_inputs(name)
     widths = inputs.experiment.cross_arch.widths
-    for architecture in widths:
-        params.choice(f"experiments.{name}.cross_arch.widths", "architecture", architecture, nets.ARCHITECTURES)
     found = [row for architecture, width in widths.items() for row in judge(inputs, architecture, width)]
     rows.save(RESULTS / "cross_arch" / f"{name}.csv", name, found)
 

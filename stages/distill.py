@@ -24,8 +24,8 @@ CHECKPOINTS = Path(".checkpoints")
 
 def main(name: str) -> None:
     settings = params.load()
-    experiment = settings.experiments[name]
-    dataset = settings.datasets[experiment.dataset]
+    experiment = settings.experiment(name)
+    dataset = settings.dataset(experiment.dataset)
     split = store.load(DATA / experiment.dataset / "train.npz", store.SPLIT)
     whitening = whiten.Whitening(**store.load(DATA / experiment.dataset / "whitening.npz", store.WHITENING))
     held_out = data.held_out_mask(split["labels"], dataset.held_out)

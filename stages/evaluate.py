@@ -2,7 +2,7 @@
 
 import jax
 
-from rcig import evaluate, nets, params, rows, train
+from rcig import evaluate, nets, rows, train
 from stages.common import RESULTS, run
 from stages.inputs import Inputs, load_inputs
 
@@ -10,8 +10,6 @@ from stages.inputs import Inputs, load_inputs
 def main(name: str) -> None:
     inputs = load_inputs(name)
     settings = inputs.experiment.evaluate
-    for protocol in settings.protocols:
-        params.choice(f"experiments.{name}.evaluate.protocols", "protocol", protocol, evaluate.PROTOCOLS)
     found = [row for protocol in settings.protocols for row in judge(inputs, protocol)]
     rows.save(RESULTS / "evaluate" / f"{name}.csv", name, found)
 

@@ -38,7 +38,7 @@ class Inputs(NamedTuple):
 def load_inputs(name: str) -> Inputs:
     """Everything that is needed to judge the experiment of that name."""
     settings = params.load()
-    experiment = settings.experiments[name]
+    experiment = settings.experiment(name)
     distilled = store.load(DISTILLED / f"{name}.npz", store.DISTILLED)
     test = store.load(DATA / experiment.dataset / "test.npz", store.SPLIT)
     whitening = whiten.Whitening(**store.load(DATA / experiment.dataset / "whitening.npz", store.WHITENING))

@@ -5,7 +5,7 @@ from stages.common import DATA, run
 
 
 def main(name: str) -> None:
-    settings = params.load().datasets[name]
+    settings = params.load().dataset(name)
     raw = data.read(name)
     expected = (settings.resolution, settings.resolution, settings.channels)
     if raw.train.images.shape[1:] != expected or len(raw.class_names) != settings.classes:

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +20,13 @@ def float64() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def tfds_dir() -> Path:
-    """Prepared real datasets: TFDS_DATA_DIR, or else what is unpacked from ../shared/data, once per machine."""
+def tfds_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared real datasets: where TFDS_DATA_DIR says, or unpacked from the copies that lie beside the repository."""
     if "TFDS_DATA_DIR" in os.environ:
         return Path(os.environ["TFDS_DATA_DIR"])
-    pytest.skip("real datasets are read where TFDS_DATA_DIR names a folder that holds them")
+    unpack = ROOT.parent / "shared" / "data" / "unpack.py"
+    if not unpack.exists():
+        pytest.skip("no real datasets: TFDS_DATA_DIR is not set and ../shared/data is not there")
+    folder = tmp_path_factory.mktemp("tfds")
+    subprocess.run([sys.executable, unpack, folder, "mnist", "fashion_mnist"], check=True, capture_output=True)
+    return folder

@@ -1,4 +1,5 @@
 import copy
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from rcig import params
+from rcig import data, evaluate, nets, params
 from rcig.params import ParamsError
 
 
@@ -27,6 +28,19 @@ def test_every_entry_of_the_catalogue_can_be_switched_on() -> None:
     shared = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["shared"]
     loaded = params.parse_params({"datasets": shared["datasets"], "experiments": shared["experiments"]})
     assert len(loaded.experiments) == len(shared["experiments"])
+
+
+def test_names_are_those_of_the_code_behind_them() -> None:
+    assert set(typing.get_args(params.Protocol)) == set(evaluate.PROTOCOLS)
+    assert set(typing.get_args(params.Architecture)) == set(nets.ARCHITECTURES)
+    shared = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["shared"]
+    assert set(shared["datasets"]) == set(data.SOURCES)
+
+
+def test_asking_for_what_is_not_listed() -> None:
+    loaded = params.load(ROOT / "params.yaml")
+    with pytest.raises(ParamsError, match=r"unknown experiment 'rcgi'; known: .*mnist_sample-ipc1-rcig"):
+        loaded.experiment("rcgi")
 
 
 def test_published_steps_are_those_of_the_paper(raw: dict[str, Any]) -> None:
@@ -64,6 +78,16 @@ BAD = {
     "same seed twice": (["experiments", RCIG, "seeds"], [1, 1], r"expected seeds to be different numbers"),
     "scalar for list": (["experiments", RCIG, "seeds"], 0, r"seeds: expected a list, got 0"),
     "scalar for section": (["experiments", RCIG, "loop"], 3, r"loop: expected a mapping with steps"),
+    "unknown protocol": (
+        ["experiments", RCIG, "evaluate", "protocols"],
+        ["loo2024"],
+        r"protocols\[0\]: expected one of loo2023, .* got 'loo2024'",
+    ),
+    "unknown architecture": (
+        ["experiments", RCIG, "cross_arch", "widths"],
+        {"resnet": 8},
+        r"widths: expected one of conv, .* got 'resnet'",
+    ),
     "fraction": (["datasets", "mnist_sample", "held_out"], 2, r"expected held_out between 0 and 1, got 2"),
     "unpublished": (["experiments", RCIG, "images_per_class"], 7, r"no number of steps for 7 images per class"),
 }

@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from rcig import rows as tidy
 from rcig.report import Report, collect, figures, page, render, tables, write
 
 EXPERIMENTS = {
@@ -65,7 +66,7 @@ def measurements(experiment: str, stage: str) -> Rows:
 def save_rows(path: Path, rows: Rows) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(tables.COLUMNS))
+        writer = csv.DictWriter(file, list(tidy.COLUMNS))
         writer.writeheader()
         writer.writerows(rows)
 
@@ -347,7 +348,7 @@ def test_page_escapes_names(report: Report) -> None:
 
 
 def test_page_leaves_out_what_there_is_not(files: dict[str, str]) -> None:
-    empty = Page(index(Report(tables.read_rows([]), {}, {}, {})))
+    empty = Page(index(Report(tidy.read([]), {}, {}, {})))
     assert [heading["id"] for heading in empty.all("h2")] == ["reproduce"]
     everything = Page(files["index.html"])
     assert [heading["id"] for heading in everything.all("h2")] == [
@@ -397,7 +398,7 @@ def test_results_csv_has_all_rows_sorted(files: dict[str, str]) -> None:
         for stage in ("evaluate", "cross_arch", "attack")
         for row in measurements(name, stage)
     ]
-    columns = list(tables.COLUMNS)
+    columns = list(tidy.COLUMNS)
     expected = sorted(tuple(row[column] for column in columns) for row in measured)
     assert text.splitlines()[0] == ",".join(columns)
     assert rows == [tuple(map(str, row)) for row in expected]
@@ -429,14 +430,14 @@ def test_experiments_that_are_not_listed_are_not_reported(results: Path) -> None
     [
         ("", "No columns"),
         ("a,b\n1,2\n", "expected the columns experiment, .*, got a, b"),
-        (",".join(tables.COLUMNS) + "\ne,d,1,m,p,a,,0,0,accuracy,0.5\n", "Integer column has NA"),
+        (",".join(tidy.COLUMNS) + "\ne,d,1,m,p,a,,0,0,accuracy,0.5\n", "Integer column has NA"),
     ],
 )
 def test_a_file_that_is_not_of_tidy_rows_is_an_error(tmp_path: Path, text: str, complaint: str) -> None:
     path = tmp_path / "rows.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=rf"rows\.csv: .*{complaint}.*`dvc repro`"):
-        tables.read_rows([path])
+        tidy.read([path])
 
 
 def decode(png: bytes) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from rcig import rows as tidy
 from rcig.report import figures, page, tables
 from rcig.store import atomic_write
 
@@ -17,7 +18,7 @@ class Report(NamedTuple):
     """What the other stages left for the listed experiments, in the order of the list."""
 
     rows: pd.DataFrame
-    """tidy rows, see tables.COLUMNS"""
+    """tidy rows, see rcig.rows"""
     curves: dict[str, pd.DataFrame]
     summaries: dict[str, dict[str, Any]]
     pictures: dict[str, bytes]
@@ -34,7 +35,7 @@ def collect(results: Path, experiments: list[str]) -> Report:
     rows = [path for pattern in _ROWS for path in _present(results, pattern, experiments).values()]
     curves, summaries, pictures = (_present(results, pattern, experiments) for pattern in (_CURVE, _SUMMARY, _PICTURE))
     return Report(
-        rows=tables.read_rows(rows),
+        rows=tidy.read(rows),
         curves={experiment: pd.read_csv(path) for experiment, path in curves.items()},
         summaries={experiment: json.loads(path.read_text()) for experiment, path in summaries.items()},
         pictures={experiment: path.read_bytes() for experiment, path in pictures.items()},
@@ -58,7 +59,7 @@ def render(report: Report) -> dict[str, bytes | str]:
     curves = figures.training_curves(report.curves)
     datasets = {*report.rows["dataset"], *(summary["dataset"] for summary in report.summaries.values())}
     return {
-        "results.csv": report.rows.sort_values(list(tables.COLUMNS)).to_csv(index=False, lineterminator="\n"),
+        "results.csv": report.rows.sort_values(list(tidy.COLUMNS)).to_csv(index=False, lineterminator="\n"),
         **{f"tables/{name}.md": tables.to_markdown(table) for name, table in written.items()},
         **{f"tables/{name}.tex": tables.to_latex(table) for name, table in written.items()},
         "figures/curves.png": curves,

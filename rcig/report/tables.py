@@ -3,26 +3,11 @@
 Rows hold fractions. Tables show accuracies and true positive rates in percent, AUCs as fractions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-
-COLUMNS: dict[str, type] = {
-    "experiment": str,
-    "dataset": str,
-    "images_per_class": int,
-    "method": str,
-    "protocol": str,
-    "architecture": str,
-    "width": int,
-    "seed": int,
-    "network": int,
-    "metric": str,
-    "value": float,
-}
-"""Columns of tidy rows, in order, and their types. One row is one number measured on one network."""
 
 IDENTITY = ["experiment", "dataset", "images_per_class", "method"]
 """What names a set. The experiment is part of it: two experiments may share all the rest and must not be pooled."""
@@ -41,26 +26,6 @@ _HEADERS = {
     "auc": "AUC",
     "tpr": "TPR at 1 % FPR",
 }
-
-
-def read_rows(paths: Sequence[Path]) -> pd.DataFrame:
-    """All rows of these CSV files, in their order.
-
-    Raises ValueError naming the file whose columns, or the types of their values, are not those of COLUMNS.
-    """
-    none = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
-    return pd.concat([none, *map(_read_file, paths)], ignore_index=True)
-
-
-def _read_file(path: Path) -> pd.DataFrame:
-    fix = "remove it and run `dvc repro`"
-    try:
-        rows = pd.read_csv(path, dtype=COLUMNS)
-    except ValueError as error:
-        raise ValueError(f"{path}: not a table of results ({error}); {fix}") from None
-    if list(rows) != list(COLUMNS):
-        raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}, got {', '.join(map(str, rows))}; {fix}")
-    return rows
 
 
 def published_accuracy() -> dict[tuple[str, int, str], str]:
