@@ -169,12 +169,14 @@ class AttackParams:
     width: int
     networks: int
     steps: int
+    batch_size: int
     learning_rate: float
     folds: int
     """of the cross-validation that gives every example an out-of-fold score"""
 
     def __post_init__(self) -> None:
-        positive(width=self.width, networks=self.networks, steps=self.steps, learning_rate=self.learning_rate)
+        positive(width=self.width, networks=self.networks, steps=self.steps, batch_size=self.batch_size)
+        positive(learning_rate=self.learning_rate)
         if self.folds < 2:
             raise ParamsError(f"expected folds to be at least 2, got {self.folds}")
 

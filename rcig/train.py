@@ -12,7 +12,7 @@ from rcig.nets import Net, Variables
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 """(key, images) -> images"""
 
-TEST_BATCH = 500
+TEST_BATCH = 250
 """images per forward pass of a test"""
 
 

@@ -28,9 +28,9 @@ def judge(inputs: Inputs, trained_on: str) -> list[rows.Row]:
     schedule = train.Schedule(
         settings.steps,
         settings.learning_rate,
-        settings.steps // 10,
+        warmup=settings.steps // 10,
         floor=0.01,
-        batch_size=256,
+        batch_size=settings.batch_size,
         augment=train.unchanged,
     )
     fit, outputs = train.trainer(net, schedule, settings.networks), train.tester(net)

@@ -14,7 +14,11 @@ from rcig.params import ParamsError
 @pytest.fixture
 def raw() -> dict[str, Any]:
     content = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    return {name: copy.deepcopy(content[name]) for name in ("datasets", "experiments")}
+    # Entries share what stands under an anchor; a copy each lets a test change one of them alone.
+    return {
+        section: {name: copy.deepcopy(entry) for name, entry in content[section].items()}
+        for section in ("datasets", "experiments")
+    }
 
 
 RCIG = "mnist_sample-ipc1-rcig"

@@ -1,7 +1,7 @@
 """Distillation methods behind one interface, see `base.Distiller`, and the loop that runs any of them."""
 
 from rcig.distill.base import Batch, Distilled, Distiller
-from rcig.distill.implicit import implicit, support
+from rcig.distill.implicit import implicit_gradient, support
 from rcig.distill.random_real import random_real
 from rcig.nets import build
 from rcig.params import DatasetParams, Experiment, ImplicitParams, steps
@@ -22,4 +22,4 @@ def make(dataset: DatasetParams, experiment: Experiment) -> Distiller:
         depth=dataset.depth,
         temperature=settings.softplus_temperature,
     )
-    return implicit(net, settings, dataset.l2_rate, dataset.mirror, steps(dataset, experiment))
+    return implicit_gradient(net, settings, dataset.l2_rate, dataset.mirror, steps(dataset, experiment))

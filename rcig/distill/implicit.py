@@ -33,7 +33,7 @@ class State(NamedTuple):
     pool: pools.Pool
 
 
-def implicit(net: Net, params: ImplicitParams, l2_rate: float, mirror: bool, steps: int) -> Distiller:
+def implicit_gradient(net: Net, params: ImplicitParams, l2_rate: float, mirror: bool, steps: int) -> Distiller:
     """The method for a network, its settings, the ridge rate per image, mirroring, and the length of the run."""
     pool_optimizer = optax.adam(params.pool_learning_rate)
     optimizer = _outer_optimizer(params, steps)
