@@ -48,7 +48,7 @@ def measure(width: int, batch: int, images: int, repeats: int) -> dict[str, floa
         jnp.zeros(()),
     )
     task = loop.Task(make(dataset, experiment), start, train, whitening, 10**6, batch, 10**6, seed=0)
-    step, state = loop.compiled_step(task), task.distiller.init(jax.random.key(0), start)
+    step, state = loop.compiled_step(task, jax.random.key(1)), task.distiller.init(jax.random.key(0), start)
     steps = 0
 
     def one() -> jax.Array:

@@ -67,7 +67,8 @@ class DatasetParams:
     def __post_init__(self) -> None:
         positive(resolution=self.resolution, channels=self.channels, classes=self.classes, depth=self.depth)
         positive(l2_rate=self.l2_rate)
-        fraction(held_out=self.held_out)
+        if not 0 < self.held_out < 1:
+            raise ParamsError(f"expected held_out between 0 and 1, both excluded, got {self.held_out}")
 
 
 @dataclass(frozen=True)

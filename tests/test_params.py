@@ -92,7 +92,11 @@ BAD = {
         {"resnet": 8},
         r"widths: expected one of conv, .* got 'resnet'",
     ),
-    "fraction": (["datasets", "mnist_sample", "held_out"], 2, r"expected held_out between 0 and 1, got 2"),
+    "fraction": (
+        ["datasets", "mnist_sample", "held_out"],
+        2,
+        r"expected held_out between 0 and 1, both excluded, got 2",
+    ),
     "unpublished": (["experiments", RCIG, "images_per_class"], 7, r"no number of steps for 7 images per class"),
 }
 

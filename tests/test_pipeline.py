@@ -83,7 +83,7 @@ def clone(tmp_path: Path) -> Path:
     workspace.mkdir()
     for part in ("rcig", "stages"):
         shutil.copytree(ROOT / part, workspace / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for part in ("dvc.yaml", "params.yaml", ".dvcignore"):
+    for part in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".gitattributes"):
         shutil.copy(ROOT / part, workspace / part)
     (workspace / "stub.py").write_text(STUB)
     pipeline = (workspace / "dvc.yaml").read_text().replace("python -m stages.", f"{sys.executable} stub.py ")
@@ -98,6 +98,7 @@ def clone(tmp_path: Path) -> Path:
 
     subprocess.run(["git", "init", "-q"], cwd=workspace, check=True)
     dvc(workspace, "init", "-q")
+    shutil.copy(ROOT / ".dvc" / "config", workspace / ".dvc" / "config")
     assert ran(workspace) == sorted(
         [f"preprocess {name}" for name in datasets]
         + [f"{stage} {name}" for stage in STAGES[1:-1] for name in chosen]
@@ -146,6 +147,20 @@ def test_only_what_a_change_touches_runs_again(clone: Path) -> None:
     code = clone / "rcig" / "attacks.py"
     code.write_text(code.read_text() + "\n# changed\n")
     assert ran(clone) == [*sorted(f"attack {name}" for name in settings["experiments"]), "report "]
+
+
+@pytest.mark.slow
+def test_what_is_pushed_to_the_bundled_remote_a_clone_pulls_without_running_anything(clone: Path) -> None:
+    dvc(clone, "push", "-q")
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
+    subprocess.run([*git, "add", "-A", "--", ":!ran.txt"], cwd=clone, check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "results"], cwd=clone, check=True)
+    other = clone.parent / "other"
+    subprocess.run(["git", "clone", "-q", str(clone), str(other)], check=True)
+    assert not (other / "artifacts" / "distilled" / f"{RCIG}.npz").exists()
+    dvc(other, "pull", "--allow-missing")
+    assert (other / "artifacts" / "distilled" / f"{RCIG}.npz").exists()
+    assert ran(other) == []
 
 
 @pytest.mark.slow

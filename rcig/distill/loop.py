@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,13 +65,13 @@ def distill(
 
     Progress goes to standard error where that is a terminal. Raises DivergedError on a loss that is not finite.
     """
-    initial = task.distiller.init(jax.random.fold_in(jax.random.key(task.seed), task.steps), task.start)
+    init_key, step_key = jax.random.split(jax.random.key(task.seed))
     # The step uses up the state that it is given, and this one may share arrays with the caller's.
-    reached = restore(checkpoint, jax.tree.map(jnp.copy, initial))
-    step = compiled_step(task)
+    reached = restore(checkpoint, jax.tree.map(jnp.copy, task.distiller.init(init_key, task.start)))
+    step = compiled_step(task, step_key)
 
     with tqdm(total=task.steps, initial=reached.step, desc=label, unit="step", disable=None, file=sys.stderr) as bar:
-        for progress in _run(task, step, reached):
+        for progress in _run(task, step, reached, checkpoint):
             reached = progress
             if progress.step % task.validate_every == 0 or progress.step == task.steps:
                 accuracy = held_out_accuracy(task.distiller.result(progress.state))
@@ -82,7 +83,7 @@ def distill(
     return task.distiller.result(reached.state), reached.curve
 
 
-def _run(task: Task, step: Callable[..., tuple[Any, Info]], progress: Progress) -> Iterator[Progress]:
+def _run(task: Task, step: Callable[..., tuple[Any, Info]], progress: Progress, checkpoint: Path) -> Iterator[Progress]:
     """Progress every READ_EVERY steps, at validations and at the end, each with a finite loss."""
     start = time.perf_counter()
     infos: list[Info] = []
@@ -96,16 +97,16 @@ def _run(task: Task, step: Callable[..., tuple[Any, Info]], progress: Progress) 
         done = i + 1
         if done % READ_EVERY == 0 or done % task.validate_every == 0 or done == task.steps:
             terms = [{name: float(value) for name, value in info.items()} for info in infos]
-            _check_finite(terms, done - len(terms))
+            _check_finite(terms, done - len(terms), checkpoint)
             seconds += time.perf_counter() - start
             curve = [*curve, {"step": done, "seconds": seconds, "heldout_accuracy": None, **terms[-1]}]
             yield Progress(done, state, seconds, curve)
             infos, start = [], time.perf_counter()
 
 
-def compiled_step(task: Task) -> Callable[..., tuple[Any, Info]]:
+def compiled_step(task: Task, key: jax.Array) -> Callable[..., tuple[Any, Info]]:
     """(step number, State, uint8 images, labels) -> (State, Info); the State that goes in is used up."""
-    key, classes = jax.random.key(task.seed), task.start.labels.shape[1]
+    classes = task.start.labels.shape[1]
 
     def step(i: jax.Array, state: Any, images: jax.Array, labels: jax.Array) -> tuple[Any, Info]:
         batch = Batch(whiten.apply(task.whitening, images), jax.nn.one_hot(labels, classes))
@@ -118,15 +119,22 @@ def batch_index(examples: int, batch_size: int, seed: int, step: int) -> np.ndar
     """The examples of one batch: passes through a shuffled order, anew for every pass; a function of seed and step."""
     batch_size = min(batch_size, examples)
     epoch, position = divmod(step, examples // batch_size)
-    order = np.random.default_rng([seed, epoch]).permutation(examples)
-    return order[position * batch_size : (position + 1) * batch_size]
+    return _order(examples, seed, epoch)[position * batch_size : (position + 1) * batch_size]
 
 
-def _check_finite(terms: list[dict[str, float]], before: int) -> None:
+@lru_cache(maxsize=1)
+def _order(examples: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(examples)
+
+
+def _check_finite(terms: list[dict[str, float]], before: int, checkpoint: Path) -> None:
     for i, values in enumerate(terms):
         if not all(np.isfinite(value) for value in values.values()):
             shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            raise DivergedError(f"step {before + i + 1} is not finite: {shown}; lower learning_rate or raise l2_rate")
+            raise DivergedError(
+                f"step {before + i + 1} is not finite: {shown}; lower learning_rate or raise l2_rate;"
+                f" the last good state is kept in {checkpoint}"
+            )
 
 
 def _shown(curve: list[Row]) -> dict[str, str]:
