@@ -7,7 +7,7 @@ from rcig import data, whiten
 from rcig.data import DataError, sources
 
 
-def test_the_embedded_sample_is_5000_digits_in_a_stratified_split() -> None:
+def test_the_embedded_sample_is_5000_digits_in_a_fixed_stratified_split() -> None:
     raw = data.read("mnist_sample")
     assert raw.train.images.shape == (4000, 28, 28, 1)
     assert raw.test.images.shape == (1000, 28, 28, 1)
@@ -15,6 +15,7 @@ def test_the_embedded_sample_is_5000_digits_in_a_stratified_split() -> None:
     assert np.bincount(raw.test.labels).tolist() == [100] * 10
     train = {image.tobytes() for image in raw.train.images}
     assert not any(image.tobytes() in train for image in raw.test.images)
+    np.testing.assert_array_equal(data.read("mnist_sample").test.images, raw.test.images)
 
 
 def test_held_out_part_is_stratified_and_depends_on_labels_alone() -> None:

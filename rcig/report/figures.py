@@ -106,8 +106,10 @@ def training_curves(curves: Mapping[str, pd.DataFrame]) -> bytes:
         for (experiment, curve), (dashes, colour) in zip(curves.items(), looks, strict=False):
             measured = curve.dropna(subset="heldout_accuracy")
             look = {"color": colour, "linestyle": dashes}
-            _draw(by_step, measured, ("step", "heldout_accuracy"), label=experiment, **look)
-            _draw(by_time, measured, ("seconds", "heldout_accuracy"), **look)
+            # Markers, as a set that is not trained has one point and no line.
+            dots = {"marker": "o", "markersize": 3}
+            _draw(by_step, measured, ("step", "heldout_accuracy"), label=experiment, **look, **dots)
+            _draw(by_time, measured, ("seconds", "heldout_accuracy"), **look, **dots)
             _draw(loss, smoothed(curve), ("step", "loss"), **look)
         figure.legend(*by_step.get_legend_handles_labels(), loc="outside lower center", ncols=3)
         buffer = io.BytesIO()
