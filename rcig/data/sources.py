@@ -1,5 +1,6 @@
 """Where raw images come from."""
 
+import logging
 import os
 from collections.abc import Callable
 from functools import partial
@@ -68,6 +69,7 @@ def prepared(name: str) -> Raw:
     """A dataset that tensorflow-datasets has prepared as array_record files in TFDS_DATA_DIR; needs no TensorFlow."""
     import tensorflow_datasets as tfds
 
+    logging.getLogger("absl").setLevel(logging.ERROR)  # it warns of what the error below says better
     folder = os.environ.get("TFDS_DATA_DIR", str(Path.home() / "tensorflow_datasets"))
     builder = tfds.builder(name, data_dir=folder, file_format="array_record")
     if not builder.is_prepared():
