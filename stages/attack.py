@@ -40,18 +40,11 @@ def judge(inputs: Inputs, trained_on: str) -> list[rows.Row]:
         variables = fit(jax.random.key(seed), *training_set(inputs, trained_on, support, members, seed))
         logits = outputs(variables, np.concatenate([members.images, inputs.test_images]))
         labels = np.concatenate([members.labels, inputs.test_labels])
-        for network, values in enumerate(measure(one, labels, len(members.labels), settings, seed) for one in logits):
-            for metric, value in values.items():
-                (row,) = rows.of_networks(
-                    inputs.experiment,
-                    [value],
-                    protocol=f"membership_inference/{trained_on}",
-                    architecture="conv",
-                    width=settings.width,
-                    seed=seed,
-                    metric=metric,
-                )
-                found.append(row | {"network": network})
+        measured = [measure(one, labels, len(members.labels), settings, seed) for one in logits]
+        where = {"protocol": f"membership_inference/{trained_on}", "architecture": "conv", "width": settings.width}
+        for metric in measured[0]:
+            values = [of_network[metric] for of_network in measured]
+            found += rows.of_networks(inputs.experiment, values, **where, seed=seed, metric=metric)
     return found
 
 

@@ -1,10 +1,8 @@
 """cross_arch EXPERIMENT: test accuracy of other architectures trained on the distilled set."""
 
-import jax
-
 from rcig import nets, rows, train
 from stages.common import RESULTS, run
-from stages.inputs import Inputs, load_inputs
+from stages.inputs import Inputs, accuracy_rows, load_inputs
 
 
 def main(name: str) -> None:
@@ -27,20 +25,13 @@ def judge(inputs: Inputs, architecture: str, width: int) -> list[rows.Row]:
         batch_size=256,
         augment=train.unchanged,
     )
-    fit, outputs = train.trainer(net, schedule, settings.networks), train.tester(net)
-    found = []
-    for seed, (x, y) in inputs.supports():
-        values = train.accuracy(outputs(fit(jax.random.key(seed), x, y), inputs.test_images), inputs.test_labels)
-        found += rows.of_networks(
-            inputs.experiment,
-            values,
-            protocol="cross_architecture",
-            architecture=architecture,
-            width=width,
-            seed=seed,
-            metric="accuracy",
-        )
-    return found
+    return accuracy_rows(
+        inputs,
+        net,
+        schedule,
+        settings.networks,
+        {"protocol": "cross_architecture", "architecture": architecture, "width": width},
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ def main() -> None:
     start = time.time()
     params.load()
     make_workspace()
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
     if not (DEMO / ".dvc").exists():
         subprocess.run(["dvc", "init", "--quiet", "--no-scm"], cwd=DEMO, env=environment, check=True)
     if subprocess.run(["dvc", "repro"], cwd=DEMO, env=environment).returncode:

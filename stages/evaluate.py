@@ -1,10 +1,8 @@
 """evaluate EXPERIMENT: test accuracy of the paper's network trained on the distilled set, by each protocol."""
 
-import jax
-
-from rcig import evaluate, nets, rows, train
+from rcig import evaluate, nets, rows
 from stages.common import RESULTS, run
-from stages.inputs import Inputs, load_inputs
+from stages.inputs import Inputs, accuracy_rows, load_inputs
 
 
 def main(name: str) -> None:
@@ -20,21 +18,13 @@ def judge(inputs: Inputs, protocol: str) -> list[rows.Row]:
     settings = experiment.evaluate
     net = nets.build("conv", inputs.shape, dataset.classes, width=settings.width, depth=dataset.depth)
     schedule = evaluate.PROTOCOLS[protocol](experiment.images_per_class * dataset.classes)
-    fit, outputs = train.trainer(net, schedule, settings.networks), train.tester(net)
-    found = []
-    for seed, (x, y) in inputs.supports():
-        variables = fit(jax.random.key(seed), x, y)
-        values = train.accuracy(outputs(variables, inputs.test_images), inputs.test_labels)
-        found += rows.of_networks(
-            experiment,
-            values,
-            protocol=protocol,
-            architecture="conv",
-            width=settings.width,
-            seed=seed,
-            metric="accuracy",
-        )
-    return found
+    return accuracy_rows(
+        inputs,
+        net,
+        schedule,
+        settings.networks,
+        {"protocol": protocol, "architecture": "conv", "width": settings.width},
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """What the judging stages load: a distilled set and the whitened test split of its dataset."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rcig import distill, params, store, whiten
+from rcig import distill, nets, params, rows, store, train, whiten
 from stages.common import DATA, DISTILLED
 
 
@@ -51,3 +51,15 @@ def load_inputs(name: str) -> Inputs:
         np.asarray(whiten.apply(whitening, test["images"])),
         test["labels"],
     )
+
+
+def accuracy_rows(
+    inputs: Inputs, net: nets.Net, schedule: train.Schedule, networks: int, where: dict[str, Any]
+) -> list[rows.Row]:
+    """Test accuracy of networks trained on the set of every seed; `where` gives protocol, architecture and width."""
+    fit, outputs = train.trainer(net, schedule, networks), train.tester(net)
+    found = []
+    for seed, (x, y) in inputs.supports():
+        values = train.accuracy(outputs(fit(jax.random.key(seed), x, y), inputs.test_images), inputs.test_labels)
+        found += rows.of_networks(inputs.experiment, values, **where, seed=seed, metric="accuracy")
+    return found

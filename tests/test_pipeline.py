@@ -16,7 +16,10 @@ from ruamel.yaml import YAML
 yaml = YAML()
 RCIG, RANDOM = "mnist_sample-ipc1-rcig", "mnist_sample-ipc1-random_real"
 STAGES = ["preprocess", "distill", "picture", "evaluate", "cross_arch", "attack", "report"]
-ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "DVC_NO_ANALYTICS": "1",
+}
 
 
 def dvc(workspace: Path, *arguments: str) -> str:
