@@ -81,7 +81,7 @@ def load_arrays(path: Path, fix: str) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
-        raise StoreError(f"{path}: no such file; {fix}") from None
+        raise StoreError(f"{path}: no such file; run `dvc repro` to make it, or `dvc pull` to fetch it") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, TypeError) as error:
         raise StoreError(f"{path}: not a whole .npz file ({' '.join(str(error).split())}); {fix}") from None
 

@@ -31,7 +31,8 @@ def is_ours(error: Exception) -> bool:
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
-    return traceback is not None and traceback.tb_frame.f_globals.get("__name__", "").startswith(("rcig", "stages"))
+    package = traceback.tb_frame.f_globals.get("__package__") if traceback is not None else None
+    return (package or "").split(".")[0] in ("rcig", "stages")
 
 
 def machine() -> str:
