@@ -10,14 +10,9 @@ DATA = Path("artifacts/data")
 DISTILLED = Path("artifacts/distilled")
 RESULTS = Path("results")
 
-ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-"""Huge pages for large arrays: on Linux they halve the time of a memory-bound step. Read by glibc at start-up only."""
-
 
 def run(main: Callable[..., None]) -> None:
     """Call main with the command line's arguments. A foreseen error ends the process with one line and status 1."""
-    if platform.system() == "Linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | ALLOCATOR)
     try:
         main(*sys.argv[1:])
     except (ValueError, RuntimeError) as error:

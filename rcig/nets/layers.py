@@ -15,7 +15,7 @@ LAYOUT = ("CHWN", "HWIO", "CHWN")
 
 
 def conv_lax(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
-    """The convolution of XLA: fast on GPUs, but 70 to 150 times slower inside loops on CPUs."""
+    """The convolution of XLA: fast on GPUs, but some forty times slower inside loops on CPUs."""
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=LAYOUT)
 
 
