@@ -20,7 +20,7 @@ from rcig.params import ImplicitParams
 from rcig.ridge import dense, final_layer
 
 CPU_CHUNK = 32
-"""Real images per pass on a CPU: what their patches need then stays in its cache, which about halves the time of these passes."""
+"""Real images per pass on a CPU: their patches then stay in its cache, which about halves the time of these passes."""
 
 
 class State(NamedTuple):
