@@ -8,6 +8,9 @@
 import argparse
 import dataclasses
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +19,7 @@ import numpy as np
 from benchmarks.machine import matmul_gflops, peak_rss_mb, seconds
 from rcig import params, whiten
 from rcig.data import Split
-from rcig.distill import Distilled, loop, make
+from rcig.distill import Distilled, chosen_settings, loop, make
 from stages.common import run
 
 EXPERIMENT = "mnist_sample-ipc1-rcig"
@@ -28,17 +31,34 @@ def main(*_: str) -> None:
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--images", type=int, default=10, help="distilled images")
+    parser.add_argument("--solver", choices=["auto", "adam", "dense", "cg"], default="auto")
+    parser.add_argument("--iterations", type=int, default=20, help="of cg; of adam both kinds of steps, half each")
+    parser.add_argument("--subset", type=int, help="distilled images that a backward pass goes through (default: all)")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args()
-    found = measure(options.width, options.batch, options.images, options.repeats)
+    settings = solver_settings(options.solver, options.iterations, options.subset)
+    found = measure(options.width, options.batch, options.images, options.repeats, settings)
     print(json.dumps(found) if options.json else "\n".join(f"{name:15} {value}" for name, value in found.items()))
 
 
-def measure(width: int, batch: int, images: int, repeats: int) -> dict[str, float | int]:
-    settings = params.load()
-    dataset = settings.datasets["mnist_sample"]
-    experiment = dataclasses.replace(settings.experiments[EXPERIMENT], width=width)
+def solver_settings(solver: str, iterations: int, subset: int | None = None) -> dict[str, Any]:
+    steps = {"inner_steps": iterations // 2, "inverse_steps": iterations // 2, "inner_rate": 1e-3, "inverse_rate": 0.1}
+    return {"solver": solver, "cg_iterations": iterations, "subset": subset or "all", **steps}
+
+
+def measure(
+    width: int, batch: int, images: int, repeats: int, settings: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, float | int | str]:
+    """Seconds of one outer step with these settings over the demo's, in this process."""
+    known = params.load()
+    dataset, experiment = known.datasets["mnist_sample"], known.experiments[EXPERIMENT]
+    experiment = dataclasses.replace(
+        experiment,
+        width=width,
+        images_per_class=-(-images // dataset.classes),
+        settings=dataclasses.replace(experiment.settings, **settings),
+    )
     rng = np.random.default_rng(0)
     train = Split(rng.integers(0, 256, (batch, 28, 28, 1)).astype(np.uint8), (np.arange(batch) % 10).astype(np.int32))
     whitening = whiten.fit(train.images, zca=False)
@@ -59,11 +79,13 @@ def measure(width: int, batch: int, images: int, repeats: int) -> dict[str, floa
 
     rate = matmul_gflops()
     spent = seconds(one, repeats)
-    work = gflop(width, batch, images, 10, (experiment.settings.pool_steps + 1) / 2)
+    chosen = chosen_settings(dataset, experiment)
+    work = gflop(width, batch, images, chosen.solver, dataset.classes, (chosen.pool_steps + 1) / 2)
     return {
         "width": width,
         "batch": batch,
         "images": images,
+        "solver": chosen.solver,
         "seconds": round(spent, 4),
         "gflop": round(work, 2),
         "matmul_gflops": round(rate, 1),
@@ -72,22 +94,23 @@ def measure(width: int, batch: int, images: int, repeats: int) -> dict[str, floa
     }
 
 
-def gflop(width: int, batch: int, images: int, classes: int, pool_steps: float) -> float:
-    """Arithmetic of the convolutions and of the dense dual system, 28 px grey, 3 stages, in 10⁹ operations.
+def gflop(width: int, batch: int, images: int, solver: str, classes: int, pool_steps: float) -> float:
+    """Arithmetic that must be done, 28 px grey, 3 stages, in 10⁹ operations: convolutions, and the system of `dense`.
 
     A layer's forward pass, weight gradient and input gradient cost the same; the first layer needs no input gradient.
+    Of the iterations of `cg` and `adam` none is counted: how many must be done is a choice.
     """
     first = 2 * 32**2 * 9 * 1 * width
     rest = 2 * 16**2 * 9 * width * 2 * width + 2 * 8**2 * 9 * 2 * width * 4 * width
     weights = 9 * width + 9 * 2 * width**2 + 9 * 8 * width**2
     forward, tangent, backward = first + rest, first + 2 * rest, first + 2 * rest
     real = forward + tangent + backward
-    rows = forward + classes * backward
-    solution = 2 * (forward + backward) + forward + tangent  # δ, Ω; the adjoint's right-hand side and its pullback
     stationarity = 3 * (forward + 2 * tangent)
     trained = pool_steps * (forward + backward)
-    gram = 2 * (images * classes) ** 2 * weights
-    return (batch * real + images * (rows + solution + stationarity + trained) + gram) / 1e9
+    work = batch * real + images * (stationarity + trained)
+    if solver == "dense":
+        work += images * (forward + classes * backward) + (images * classes) ** 2 * weights
+    return work / 1e9
 
 
 if __name__ == "__main__":

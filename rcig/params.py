@@ -81,6 +81,10 @@ class LoopParams:
     """real training images per outer step"""
     validate_every: int
     """outer steps between measurements of the held-out accuracy"""
+    returned: Literal["last", "best"]
+    """the set after the last step, or the one with the best held-out accuracy among those measured"""
+    precision: Literal["float32", "tensorfloat32", "bfloat16"]
+    """of matrix products on accelerators that have reduced modes; a CPU computes in float32 whatever is said here"""
 
     def __post_init__(self) -> None:
         if self.steps != "published":
@@ -90,7 +94,7 @@ class LoopParams:
 
 @dataclass(frozen=True)
 class ImplicitParams:
-    """Implicit-gradient distillation with a closed-form final layer (rcig, frepo)."""
+    """Implicit-gradient distillation and its family (Loo et al. 2023): see FAMILY."""
 
     learning_rate: float
     """AdaBelief, images and labels (paper: 3e-3)"""
@@ -99,9 +103,39 @@ class ImplicitParams:
     learning_rate_floor: float
     """the cosine schedule ends at this fraction of the learning rates; 1 keeps them constant (paper)"""
     learn_labels: bool
+    linearised: bool
+    """the network as its first-order expansion in the body's weights, else as it is"""
+    closed_form: bool
+    """the final layer follows from the body in closed form, else it is a variable of the inner problem"""
     body_weight: float
     """weight s of the body in the inner problem: 0 the final layer alone, 1 the paper's objective"""
     outer_loss: Literal["platt", "squared"]
+    solver: Literal["auto", "adam", "dense", "cg"]
+    """of the inner problem; auto: dense where its kernel is small, else cg"""
+    cg_iterations: int
+    """at most, per solve"""
+    inner_steps: int
+    """of adam on the inner objective (paper: 20)"""
+    inverse_steps: int
+    """of adam on the Hessian-inverse objective (paper: 20)"""
+    inner_rate: float | Literal["auto"]
+    """learning rate of the inner steps; auto: chosen before the run, adapted during it (paper)"""
+    inverse_rate: float | Literal["auto"]
+    """learning rate of the Hessian-inverse steps"""
+    clip_implicit: bool
+    """no leaf of the implicit gradient longer than the direct one (reference code: true)"""
+    label_margin: bool
+    """an outer loss that keeps every label's top class ahead (reference code: true)"""
+    float64_solve: bool
+    """64-bit solve for the final layer (paper: MNIST and Fashion-MNIST with 50 images per class)"""
+    subset: int | Literal["all"]
+    """distilled images that a backward pass goes through (section 3.6; paper: 500 to 2000 for the largest sets)"""
+    images_per_pass: int | Literal["auto"]
+    """distilled images in memory at a time; auto: 32 on a CPU, all elsewhere"""
+    batch_norm: bool
+    """distil with batch norm in the network, at the running statistics of the pool's networks"""
+    augment: bool
+    """one random transform per distilled image and step"""
     average_decay: float
     """the returned set is the exponential average of the run's sets (reference code: 0.99); 0 is the last set"""
     softplus_temperature: float
@@ -109,20 +143,50 @@ class ImplicitParams:
     pool_size: int
     """networks in the pool (paper: 30)"""
     pool_steps: int
-    """a visited network is trained for 1 to this many steps (paper: 1, reference code: 15)"""
+    """a visited network is trained for 1 to this many steps (paper: 1, reference code: 15); 0: not at all"""
     pool_age: int
-    """steps after which a network is replaced (paper: 100)"""
+    """steps after which a network is replaced (paper: 100); 0: after every visit"""
     pool_learning_rate: float
     """Adam, networks of the pool (paper: 5e-5)"""
+    pool_batch_size: int
+    """distilled images per training step of a network of the pool"""
 
     def __post_init__(self) -> None:
         positive(learning_rate=self.learning_rate, temperature_learning_rate=self.temperature_learning_rate)
-        positive(pool_size=self.pool_size, pool_steps=self.pool_steps, pool_age=self.pool_age)
-        positive(pool_learning_rate=self.pool_learning_rate)
+        positive(pool_size=self.pool_size, pool_learning_rate=self.pool_learning_rate)
+        positive(pool_batch_size=self.pool_batch_size, cg_iterations=self.cg_iterations)
+        not_negative(pool_steps=self.pool_steps, pool_age=self.pool_age)
+        not_negative(inner_steps=self.inner_steps, inverse_steps=self.inverse_steps)
+        for name in ("inner_rate", "inverse_rate", "subset", "images_per_pass"):
+            if not isinstance(getattr(self, name), str):
+                positive(**{name: getattr(self, name)})
         fraction(learning_rate_floor=self.learning_rate_floor, average_decay=self.average_decay)
         not_negative(body_weight=self.body_weight, softplus_temperature=self.softplus_temperature)
         if self.average_decay == 1:
             raise ParamsError("expected average_decay below 1, got 1: the average would never leave zero")
+        for part in ("inner", "inverse"):
+            if getattr(self, f"{part}_rate") == "auto" and getattr(self, f"{part}_steps") == 1:
+                raise ParamsError(f"{part}_rate auto needs 0 or at least 2 {part}_steps to see the loss fall, got 1")
+        self._check_family()
+
+    def _check_family(self) -> None:
+        """Raise where the settings of the inner problem contradict each other."""
+        if self.body_weight == 0:
+            if not self.closed_form:
+                raise ParamsError("body_weight 0 leaves the final layer alone, which needs closed_form: true")
+            if self.clip_implicit:
+                raise ParamsError("body_weight 0 has no implicit gradient to clip; set clip_implicit: false")
+        elif self.solver != "adam" and not (self.linearised and self.closed_form):
+            raise ParamsError(
+                f"solver {self.solver} needs linearised: true and closed_form: true, got linearised:"
+                f" {_yaml(self.linearised)}, closed_form: {_yaml(self.closed_form)}; use solver: adam"
+            )
+        if self.clip_implicit and not self.closed_form:
+            raise ParamsError("clip_implicit needs closed_form: true: without it there is no direct gradient")
+
+
+def _yaml(value: bool) -> str:
+    return str(value).lower()
 
 
 @dataclass(frozen=True)
@@ -130,7 +194,17 @@ class RandomRealParams:
     """A random real subset has no settings."""
 
 
-METHODS: dict[str, type] = {"rcig": ImplicitParams, "frepo": ImplicitParams, "random_real": RandomRealParams}
+FAMILY: dict[str, dict[str, Any]] = {
+    "vig": {"linearised": False, "closed_form": False},
+    "cig": {"linearised": True, "closed_form": False},
+    "rig": {"linearised": False, "closed_form": True},
+    "rcig": {"linearised": True, "closed_form": True},
+    "frepo": {"closed_form": True, "body_weight": 0.0, "outer_loss": "squared"},
+    "rfad": {"closed_form": True, "body_weight": 0.0, "outer_loss": "platt", "pool_steps": 0, "pool_age": 0},
+}
+"""The methods with implicit gradients, and the settings that make each what it is."""
+
+METHODS: dict[str, type] = {name: ImplicitParams for name in FAMILY} | {"random_real": RandomRealParams}
 
 
 @dataclass(frozen=True)
@@ -263,6 +337,12 @@ def _typed_settings(name: str, experiment: Experiment) -> Experiment:
     where = f"experiments.{name}"
     choice(f"{where}.method", "method", experiment.method, METHODS)
     settings: Any = parse(METHODS[experiment.method], experiment.settings, f"{where}.settings")
+    for key, value in FAMILY.get(experiment.method, {}).items():
+        if getattr(settings, key) != value:
+            raise ParamsError(
+                f"{where}.settings.{key}: {experiment.method} has {value}, got {getattr(settings, key)};"
+                f" with another value it is another method"
+            )
     return dataclasses.replace(experiment, settings=settings)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 import rcig
-from rcig import data, distill, nets, params, store, train, whiten
+from rcig import data, distill, nets, params, passes, store, train, whiten
 from rcig.distill import loop
 from stages.common import DATA, DISTILLED, RESULTS, machine, run
 
@@ -23,6 +23,13 @@ CHECKPOINTS = Path(".checkpoints")
 
 
 def main(name: str) -> None:
+    writes = passes.join_processes()
+    with jax.set_mesh(passes.all_devices()):
+        distill_all(name, writes)
+
+
+def distill_all(name: str, writes: bool) -> None:
+    """Distil the sets of all seeds of an experiment."""
     settings = params.load()
     experiment = settings.experiment(name)
     dataset = settings.dataset(experiment.dataset)
@@ -48,6 +55,8 @@ def main(name: str) -> None:
             experiment.loop.batch_size,
             experiment.loop.validate_every,
             seed,
+            experiment.loop.returned,
+            experiment.loop.precision,
         )
         distilled, curve = loop.distill(
             task,
@@ -57,8 +66,10 @@ def main(name: str) -> None:
         )
         sets.append(distilled)
         curves.append(pd.DataFrame(curve).assign(seed=seed))
-    save(name, experiment, split["class_names"], whitening, sets, pd.concat(curves))
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    if writes:
+        chosen = dataclasses.replace(experiment, settings=distill.chosen_settings(dataset, experiment))
+        save(name, chosen, split["class_names"], whitening, sets, pd.concat(curves))
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def initial(
@@ -75,6 +86,12 @@ def initial(
         images = jax.random.normal(jax.random.key(seed), images.shape)
     labels = jax.nn.one_hot(seen.labels[index], dataset.classes) - 1 / dataset.classes
     return distill.Distilled(images, labels, jnp.zeros(()))
+
+
+def heldout_accuracy(experiment: params.Experiment, curve: pd.DataFrame) -> pd.Series:
+    """Of the returned set of every seed."""
+    measured = curve.groupby("seed")["heldout_accuracy"]
+    return measured.max() if experiment.loop.returned == "best" else measured.last()
 
 
 def digest(settings: params.Params, name: str) -> str:
@@ -116,7 +133,8 @@ def save(
         "seeds": experiment.seeds,
         "steps": int(curve["step"].max()),
         "seconds": round(float(curve.groupby("seed")["seconds"].max().sum()), 1),
-        "heldout_accuracy": float(curve.groupby("seed")["heldout_accuracy"].last().mean()),
+        "heldout_accuracy": float(heldout_accuracy(experiment, curve).mean()),
+        "solver": getattr(experiment.settings, "solver", None),
         "machine": machine(),
         "versions": {package: importlib.metadata.version(package) for package in ("jax", "numpy", "flax", "optax")},
         "class_names": class_names.tolist(),

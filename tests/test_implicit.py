@@ -1,6 +1,7 @@
 """RCIG and FRePo as a whole: steps, pool, average."""
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,18 +9,36 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_ridge import SETTINGS
+from test_inner import SETTINGS
 from test_train import blobs
 
-from rcig import train
+from rcig import passes, train
 from rcig.distill import Batch, Distilled, implicit, pool
+from rcig.distill.rates import BACK, GROWTH, INTERVAL, LOWER, LOWEST, RAISE, Rate, adapt, choose
+from rcig.inner import Rates
 from rcig.nets import build
+from rcig.params import FAMILY
 
 NET = build("conv", (8, 8, 1), 3, width=4, depth=2, temperature=60.0)
 QUICK = dataclasses.replace(SETTINGS, learning_rate=0.02, temperature_learning_rate=0.02, softplus_temperature=60.0)
+STEPS = {"solver": "adam", "inner_steps": 5, "inverse_steps": 5, "inner_rate": "auto", "inverse_rate": "auto"}
 METHODS = {
     "rcig": QUICK,
-    "frepo": dataclasses.replace(QUICK, body_weight=0.0, outer_loss="squared"),
+    **{name: dataclasses.replace(QUICK, **STEPS, **FAMILY[name]) for name in ("vig", "cig", "rig")},
+    "frepo": dataclasses.replace(QUICK, **FAMILY["frepo"]),
+    "rfad": dataclasses.replace(QUICK, **FAMILY["rfad"], pool_size=1),
+}
+OPTIONS = {
+    "cg": {"solver": "cg", "cg_iterations": 5},
+    "adam": STEPS,
+    "clip and margin": {"clip_implicit": True, "label_margin": True},
+    "batch norm": {"batch_norm": True, "pool_learning_rate": 1e-2, "pool_steps": 5},
+    "augment": {"augment": True},
+    "subset": {"subset": 2},
+    "relu": {"softplus_temperature": 0.0},
+    "float64": {"float64_solve": True},
+    "one image per pass": {"images_per_pass": 1},
+    "small batches in the pool": {"pool_batch_size": 2},
 }
 
 
@@ -33,7 +52,15 @@ def noise() -> Distilled:
 
 
 def run(settings: Any, steps: int, seed: int = 0) -> tuple[Any, list[float], list[Distilled]]:
-    method = implicit.implicit_gradient(NET, settings, l2_rate=1e-3, mirror=False, steps=steps)
+    net = build(
+        "conv_bn" if settings.batch_norm else "conv",
+        (8, 8, 1),
+        3,
+        width=4,
+        depth=2,
+        temperature=settings.softplus_temperature,
+    )
+    method = implicit.implicit_gradient(net, settings, l2_rate=1e-3, mirror=False, steps=steps)
     state, step = method.init(jax.random.key(seed), noise()), jax.jit(method.step)
     losses, sets = [], []
     for i in range(steps):
@@ -43,15 +70,28 @@ def run(settings: Any, steps: int, seed: int = 0) -> tuple[Any, list[float], lis
     return (method, state), losses, sets
 
 
+def teaches(settings: Any, steps: int = 80) -> float:
+    """Held-out accuracy after some steps; the loss must have fallen."""
+    (method, state), losses, _ = run(settings, steps)
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
+    distilled = method.result(state)
+    return judge(distilled.images, distilled.labels)
+
+
+def judge(images: jax.Array, labels: jax.Array) -> float:
+    x, _, truth = blobs(90)
+    return train.validator(build("conv", (8, 8, 1), 3, width=4, depth=2), np.asarray(x), truth)(images, labels)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_distilling_teaches_networks_what_noise_does_not(name: str) -> None:
-    (method, state), losses, _ = run(METHODS[name], 80)
-    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
-    x, _, labels = blobs(90)
-    measure = train.validator(build("conv", (8, 8, 1), 3, width=4, depth=2), np.asarray(x), labels)
-    distilled = method.result(state)
-    assert measure(distilled.images, distilled.labels) > 0.8
-    assert measure(noise().images, noise().labels) < 0.7
+    assert judge(noise().images, noise().labels) < 0.7
+    assert teaches(METHODS[name]) > 0.8
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_distils(name: str) -> None:
+    assert teaches(dataclasses.replace(QUICK, **OPTIONS[name])) > 0.8
 
 
 def test_the_result_is_the_bias_corrected_average_of_all_sets() -> None:
@@ -86,13 +126,13 @@ def test_the_step_is_compiled_once(name: str, caplog: pytest.LogCaptureFixture) 
 
 
 def test_the_gradient_does_not_depend_on_how_the_batch_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    variables = NET.init(jax.random.key(0))["params"]
-    origin = implicit.Weights(variables["body"], variables["head"]["kernel"])
+    rates = Rates(Rate.start("auto"), Rate.start("auto"))
+    set_up = partial(implicit.support, mirror=False)
     grads = []
-    for chunk in (32, 8, 7):
-        monkeypatch.setattr(implicit, "CPU_CHUNK", chunk)
-        step = jax.jit(lambda *arguments: implicit.meta_gradient(NET, QUICK, 1e-3, False, *arguments))
-        grads.append(step(origin, noise(), batch(28))[0])
+    for size in (32, 8, 7):
+        monkeypatch.setattr(passes, "CPU_PASS", size)
+        step = jax.jit(lambda *arguments: implicit.meta_gradient(NET, QUICK, 1e-3, set_up, *arguments))
+        grads.append(step(NET.init(jax.random.key(0)), rates, jax.random.key(0), noise(), batch(28))[0])
     for grad in grads[1:]:
         for a, b in zip(grads[0], grad, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
@@ -102,7 +142,8 @@ def test_a_visit_trains_one_network_and_replaces_it_when_it_is_old() -> None:
     optimizer = optax.adam(1e-2)
     x, y, _ = blobs(6)
     networks = pool.create(NET, optimizer, jax.random.key(0), 3)
-    visit = jax.jit(lambda p, steps: pool.visit(NET, optimizer, 5, jax.random.key(1), p, 1, steps, x, y))
+    visits = pool.Visits(optimizer, max_age=5, batch_size=10)
+    visit = jax.jit(lambda p, steps: pool.visit(NET, visits, jax.random.key(1), p, 1, steps, x, y))
     visited = visit(networks, 4)
     assert visited.age.tolist() == [0, 4, 0]
 
@@ -115,6 +156,64 @@ def test_a_visit_trains_one_network_and_replaces_it_when_it_is_old() -> None:
 
     replaced = visit(visited, 1)
     assert replaced.age.tolist() == [0, 0, 0]
-    fresh = train.start(NET, optimizer, jax.random.key(1))
+    fresh = train.start(NET, optimizer, jax.random.split(jax.random.key(1))[0])
     for after, one in zip(*map(jax.tree.leaves, (replaced.networks, fresh)), strict=True):
         np.testing.assert_allclose(after[1], one, atol=1e-6)
+
+
+def test_the_order_of_the_pool_carries_over_to_the_result() -> None:
+    x, y, _ = blobs(6)
+    networks = pool.create(NET, optax.adam(1e-2), jax.random.key(0), 3)
+    order = jnp.array([2, 0, 1])
+    shuffled = jax.tree.map(lambda leaf: leaf[order], networks)
+    visits = pool.Visits(optax.adam(1e-2), max_age=5, batch_size=10)
+    visit = jax.jit(lambda p, index: pool.visit(NET, visits, jax.random.key(1), p, index, 2, x, y))
+    expected, found = visit(networks, 0), visit(shuffled, 1)
+    for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+        np.testing.assert_array_equal(a[order], b)
+
+
+def test_a_fresh_network_at_every_step_is_a_pool_of_one_that_is_never_trained() -> None:
+    (_, before), _, _ = run(METHODS["rfad"], 1)
+    (_, after), _, _ = run(METHODS["rfad"], 2)
+    kernels = [state.pool.networks.variables["params"]["head"]["kernel"][0] for state in (before, after)]
+    assert not np.allclose(*kernels)
+    assert after.pool.age.tolist() == [0]
+
+
+def quadratic(rate: jax.Array) -> jax.Array:
+    """Losses of gradient descent on x²/2 from 1: they fall at every step up to a rate of 2."""
+    return (1 - rate) ** (2 * jnp.arange(10)) / 2
+
+
+def test_a_rate_is_the_largest_that_falls_steadily_with_a_margin() -> None:
+    found = float(choose(Rate.start("auto"), quadratic))
+    assert found < 2 * BACK * GROWTH
+    assert found > 2 * BACK / GROWTH
+    assert float(choose(Rate.start(0.5), quadratic)) == 0.5
+    chosen = Rate.start("auto")._replace(value=jnp.asarray(0.25))
+    assert float(choose(chosen, quadratic)) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("losses", "factor"), [([3.0, 2.0, 1.0], RAISE), ([1.0, 2.0, 3.0], LOWER), ([3.0, 1.0, 2.0], 1.0)], ids=str
+)
+def test_a_rate_adapts_to_how_its_solves_went(losses: list[float], factor: float) -> None:
+    rate = Rate.start("auto")
+    for i in range(INTERVAL):
+        assert float(rate.value) == (0.0 if i == 0 else 0.5)
+        rate = adapt(rate, (jnp.asarray(0.5), jnp.asarray(losses)))
+    np.testing.assert_allclose(rate.value, 0.5 * factor)
+    assert rate.solves == rate.failed == rate.steady == 0
+    fixed = Rate.start(0.5)
+    for _ in range(INTERVAL):
+        fixed = adapt(fixed, (fixed.value, jnp.asarray(losses)))
+    assert float(fixed.value) == 0.5
+    assert adapt(rate, None) is rate
+
+
+def test_both_rates_of_adam_are_chosen_at_the_first_step() -> None:
+    (_, state), _, _ = run(METHODS["rig"], 2)
+    for rate in state.rates:
+        assert LOWEST * BACK <= float(rate.value) < 100
+        assert rate.solves == 2

@@ -6,23 +6,28 @@ import jax
 import jax.numpy as jnp
 
 from rcig.distill.base import Batch, Distilled
-from rcig.linear import Weights
-from rcig.nets import Net, build
+from rcig.inner import Weights
+from rcig.nets import Net, Variables, build
 
 
 class Tiny(NamedTuple):
     net: Net
-    origin: Weights
+    network: Variables
     distilled: Distilled
     batch: Batch
 
+    @property
+    def origin(self) -> Weights:
+        return Weights(self.network["params"]["body"], self.network["params"]["head"]["kernel"])
 
-def tiny(images: int = 4, channels: int = 1, classes: int = 3, temperature: float = 3.0) -> Tiny:
+
+def tiny(
+    images: int = 4, channels: int = 1, classes: int = 3, temperature: float = 3.0, architecture: str = "conv"
+) -> Tiny:
     """Call inside the float64 fixture. The softplus is mild, so that finite differences meet no kink."""
-    net = build("conv", (8, 8, channels), classes, width=2, depth=2, temperature=temperature)
+    net = build(architecture, (8, 8, channels), classes, width=2, depth=2, temperature=temperature)
     keys = jax.random.split(jax.random.key(0), 5)
-    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), net.init(keys[0])["params"])
-    origin = Weights(params["body"], params["head"]["kernel"])
+    network = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), net.init(keys[0]))
     shape = (8, 8, channels)
     labels = jax.nn.one_hot(jnp.arange(images) % classes, classes, dtype=jnp.float64) - 1 / classes
     distilled = Distilled(
@@ -31,4 +36,4 @@ def tiny(images: int = 4, channels: int = 1, classes: int = 3, temperature: floa
         jnp.asarray(0.3, jnp.float64),
     )
     targets = jax.nn.one_hot(jax.random.randint(keys[3], (5,), 0, classes), classes, dtype=jnp.float64)
-    return Tiny(net, origin, distilled, Batch(jax.random.normal(keys[4], (5, *shape), jnp.float64), targets))
+    return Tiny(net, network, distilled, Batch(jax.random.normal(keys[4], (5, *shape), jnp.float64), targets))

@@ -1,25 +1,80 @@
 """Distillation methods behind one interface, see `base.Distiller`, and the loop that runs any of them."""
 
+import dataclasses
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
 from rcig.distill.base import Batch, Distilled, Distiller
 from rcig.distill.implicit import implicit_gradient, support
 from rcig.distill.random_real import random_real
-from rcig.nets import build
-from rcig.params import DatasetParams, Experiment, ImplicitParams, steps
+from rcig.nets import Net, build
+from rcig.params import DatasetParams, Experiment, ImplicitParams, ParamsError, steps
 
-__all__ = ["Batch", "Distilled", "Distiller", "make", "support"]
+__all__ = ["Batch", "Distilled", "Distiller", "chosen_settings", "make", "support"]
+
+DENSE_UNKNOWNS = 500
+"""solver auto takes dense up to this many unknowns, images times classes"""
+DENSE_MEMORY = 0.5
+"""fraction of the device's memory that the Jacobian of solver dense may take"""
 
 
 def make(dataset: DatasetParams, experiment: Experiment) -> Distiller:
-    """The distiller that an experiment asks for."""
+    """The distiller that an experiment asks for. Raises ParamsError where its settings do not fit its set."""
+    if not isinstance(experiment.settings, ImplicitParams):
+        return random_real()
+    settings = chosen_settings(dataset, experiment)
+    net = _network(dataset, experiment)
+    return implicit_gradient(net, settings, dataset.l2_rate, dataset.mirror, steps(dataset, experiment))
+
+
+def chosen_settings(dataset: DatasetParams, experiment: Experiment) -> Any:
+    """The experiment's settings with `solver: auto` replaced by what it picks. Raises ParamsError, see `make`."""
     settings = experiment.settings
     if not isinstance(settings, ImplicitParams):
-        return random_real()
-    net = build(
-        "conv",
+        return settings
+    images = experiment.images_per_class * dataset.classes * (2 if dataset.mirror else 1)
+    if settings.subset != "all" and settings.subset > images:
+        raise ParamsError(
+            f"subset {settings.subset} is larger than the set of {images} images; give at most that, or all"
+        )
+    if settings.body_weight == 0:
+        return settings
+    unknowns = images * dataset.classes
+    body = jax.eval_shape(_network(dataset, experiment).init, jax.random.key(0))["params"]["body"]
+    # The Jacobian and the system's matrix with its factor, in float32.
+    gib = 4 * unknowns * (sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(body)) + 2 * unknowns) / 2**30
+    fits = gib <= DENSE_MEMORY * _memory_gib()
+    if settings.solver == "auto":
+        settings = dataclasses.replace(settings, solver="dense" if fits and unknowns <= DENSE_UNKNOWNS else "cg")
+    if settings.solver == "dense" and not fits:
+        raise ParamsError(
+            f"solver dense would need {gib:.1f} GiB for the Jacobian and kernel of {images} images and"
+            f" {dataset.classes} classes, of {_memory_gib():.1f} GiB on this device; use solver: cg"
+        )
+    if settings.solver == "cg" and settings.cg_iterations > unknowns:
+        raise ParamsError(
+            f"cg_iterations {settings.cg_iterations} is more than the {unknowns} unknowns of {images} images and"
+            f" {dataset.classes} classes; conjugate gradients ends by then, 20 are usually enough"
+        )
+    return settings
+
+
+def _network(dataset: DatasetParams, experiment: Experiment) -> Net:
+    return build(
+        "conv_bn" if experiment.settings.batch_norm else "conv",
         (dataset.resolution, dataset.resolution, dataset.channels),
         dataset.classes,
         width=experiment.width,
         depth=dataset.depth,
-        temperature=settings.softplus_temperature,
+        temperature=experiment.settings.softplus_temperature,
     )
-    return implicit_gradient(net, settings, dataset.l2_rate, dataset.mirror, steps(dataset, experiment))
+
+
+def _memory_gib() -> float:
+    """Memory of the first device; on a CPU that of the machine."""
+    statistics = jax.devices()[0].memory_stats() or {}
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return float(statistics.get("bytes_limit", installed)) / 2**30

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from rcig import store, whiten
 from rcig.data import Split
 from rcig.distill.base import Batch, Distilled, Distiller, Info
+from rcig.passes import replicate
 
 CHECKPOINT_SECONDS = 30.0
 """at most this much work is lost when a run is killed"""
@@ -46,6 +47,10 @@ class Task(NamedTuple):
     batch_size: int
     validate_every: int
     seed: int
+    returned: str = "last"
+    """or "best": the set with the highest held-out accuracy among those measured"""
+    precision: str = "float32"
+    """of matrix products, see rcig.params.LoopParams"""
 
 
 class Progress(NamedTuple):
@@ -56,6 +61,8 @@ class Progress(NamedTuple):
     seconds: float
     """of distillation so far, without validation"""
     curve: list[Row]
+    best: tuple[float, Distilled] | None = None
+    """held-out accuracy and set of the best validation so far"""
 
 
 def distill(
@@ -63,23 +70,32 @@ def distill(
 ) -> tuple[Distilled, list[Row]]:
     """Run the task from its checkpoint, or from the start -> (distilled set, training curve).
 
+    Under a mesh (`jax.set_mesh`) all its devices share the work. In a process other than the first nothing is written.
     Progress goes to standard error where that is a terminal. Raises DivergedError on a loss that is not finite.
     """
+    _check_devices(task)
     init_key, step_key = jax.random.split(jax.random.key(task.seed))
     # The step uses up the state that it is given, and this one may share arrays with the caller's.
     reached = restore(checkpoint, jax.tree.map(jnp.copy, task.distiller.init(init_key, task.start)))
+    reached = reached._replace(state=replicate(reached.state))
     step = compiled_step(task, step_key)
 
     with tqdm(total=task.steps, initial=reached.step, desc=label, unit="step", disable=None, file=sys.stderr) as bar:
         for progress in _run(task, step, reached, checkpoint):
-            reached = progress
             if progress.step % task.validate_every == 0 or progress.step == task.steps:
-                accuracy = held_out_accuracy(task.distiller.result(progress.state))
+                candidate = task.distiller.result(progress.state)
+                accuracy = held_out_accuracy(candidate)
                 progress.curve[-1]["heldout_accuracy"] = accuracy
+                if reached.best is None or accuracy > reached.best[0]:
+                    # A copy, as the next step uses up the state that the candidate may be part of.
+                    reached = reached._replace(best=(accuracy, jax.tree.map(np.array, candidate)))
+            reached = progress._replace(best=reached.best)
             bar.set_postfix(_shown(progress.curve))
             bar.update(progress.step - bar.n)
-            if _is_due(checkpoint) or progress.step == task.steps:
-                save(checkpoint, progress)
+            if (_is_due(checkpoint) or progress.step == task.steps) and jax.process_index() == 0:
+                save(checkpoint, reached)
+    if task.returned == "best" and reached.best is not None:
+        return reached.best[1], reached.curve
     return task.distiller.result(reached.state), reached.curve
 
 
@@ -109,8 +125,9 @@ def compiled_step(task: Task, key: jax.Array) -> Callable[..., tuple[Any, Info]]
     classes = task.start.labels.shape[1]
 
     def step(i: jax.Array, state: Any, images: jax.Array, labels: jax.Array) -> tuple[Any, Info]:
-        batch = Batch(whiten.apply(task.whitening, images), jax.nn.one_hot(labels, classes))
-        return task.distiller.step(jax.random.fold_in(key, i), state, batch)
+        with jax.default_matmul_precision(task.precision):
+            batch = Batch(whiten.apply(task.whitening, images), jax.nn.one_hot(labels, classes))
+            return task.distiller.step(jax.random.fold_in(key, i), state, batch)
 
     return jax.jit(step, donate_argnums=1)
 
@@ -125,6 +142,13 @@ def batch_index(examples: int, batch_size: int, seed: int, step: int) -> np.ndar
 @lru_cache(maxsize=1)
 def _order(examples: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(examples)
+
+
+def _check_devices(task: Task) -> None:
+    devices = jax.sharding.get_mesh().size
+    batch = min(task.batch_size, len(task.train.labels))
+    if task.steps and devices and batch % devices:
+        raise ValueError(f"a batch of {batch} images cannot be shared by {devices} devices; give a multiple of {devices}")
 
 
 def _check_finite(terms: list[dict[str, float]], before: int, checkpoint: Path) -> None:
@@ -148,9 +172,11 @@ def _is_due(checkpoint: Path) -> bool:
 
 
 def save(checkpoint: Path, progress: Progress) -> None:
-    leaves = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(progress.state))}
-    rest = {"step": progress.step, "seconds": progress.seconds, "curve": progress.curve}
-    store.save_arrays(checkpoint, leaves | {"progress": np.asarray(json.dumps(rest))})
+    accuracy, best = progress.best or (None, ())
+    leaves = [f"leaf{i}" for i in range(len(jax.tree.leaves(progress.state)))] + [f"best{i}" for i in range(len(best))]
+    arrays = [np.asarray(leaf) for leaf in jax.tree.leaves((progress.state, best))]
+    rest = {"step": progress.step, "seconds": progress.seconds, "curve": progress.curve, "best_accuracy": accuracy}
+    store.save_arrays(checkpoint, dict(zip(leaves, arrays, strict=True)) | {"progress": np.asarray(json.dumps(rest))})
 
 
 def restore(checkpoint: Path, initial: Any) -> Progress:
@@ -166,4 +192,7 @@ def restore(checkpoint: Path, initial: Any) -> Progress:
         raise store.StoreError(f"{checkpoint}: a checkpoint of other settings or another method; {fix}")
     rest = json.loads(str(arrays["progress"]))
     state = jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in saved])
-    return Progress(rest["step"], state, rest["seconds"], rest["curve"])
+    best = None
+    if rest["best_accuracy"] is not None:
+        best = rest["best_accuracy"], Distilled(*(jnp.asarray(arrays[f"best{i}"]) for i in range(len(Distilled._fields))))
+    return Progress(rest["step"], state, rest["seconds"], rest["curve"], best)

@@ -27,22 +27,31 @@ def member(pool: Pool, index: jax.Array) -> Variables:
     return jax.tree.map(lambda leaf: leaf[index], pool.networks.variables)
 
 
+class Visits(NamedTuple):
+    """How visited networks are trained."""
+
+    optimizer: optax.GradientTransformation
+    max_age: int
+    batch_size: int
+    """distilled images per training step; a smaller set is used whole"""
+
+
 def visit(
-    net: Net,
-    optimizer: optax.GradientTransformation,
-    max_age: int,
-    key: jax.Array,
-    pool: Pool,
-    index: jax.Array,
-    steps: jax.Array,
-    x: jax.Array,
-    y: jax.Array,
+    net: Net, visits: Visits, key: jax.Array, pool: Pool, index: jax.Array, steps: jax.Array, x: jax.Array, y: jax.Array
 ) -> Pool:
     """Train one network for some steps on the distilled set; start it anew once it has had `max_age` steps."""
+    fresh_key, batch_key = jax.random.split(key)
     old = jax.tree.map(lambda leaf: leaf[index], pool.networks)
-    trained = jax.lax.fori_loop(0, steps, lambda _, state: update(net, optimizer, state, x, y), old)
+
+    def step(i: jax.Array, state: TrainState) -> TrainState:
+        if len(x) <= visits.batch_size:
+            return update(net, visits.optimizer, state, x, y)
+        batch = jax.random.choice(jax.random.fold_in(batch_key, i), len(x), (visits.batch_size,), replace=False)
+        return update(net, visits.optimizer, state, x[batch], y[batch])
+
+    trained = jax.lax.fori_loop(0, steps, step, old)
     age = pool.age[index] + steps
-    fresh = start(net, optimizer, key)
-    new = jax.tree.map(lambda a, b: jnp.where(age >= max_age, a, b), fresh, trained)
+    fresh = start(net, visits.optimizer, fresh_key)
+    new = jax.tree.map(lambda a, b: jnp.where(age >= visits.max_age, a, b), fresh, trained)
     networks = jax.tree.map(lambda leaf, value: leaf.at[index].set(value), pool.networks, new)
-    return Pool(networks, pool.age.at[index].set(jnp.where(age >= max_age, 0, age)))
+    return Pool(networks, pool.age.at[index].set(jnp.where(age >= visits.max_age, 0, age)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -35,7 +36,7 @@ class Net(NamedTuple):
     train: Callable[..., tuple[jax.Array, Variables]]
     """(variables, images) -> (logits, variables with new running statistics), with the batch's own statistics"""
     features: Callable[..., jax.Array]
-    """(body parameters, images) -> features (n, H); networks without batch norm only"""
+    """(body parameters, images, statistics={}) -> features (n, H), with the running statistics of batch norm"""
 
 
 class Classifier(nn.Module):
@@ -70,8 +71,9 @@ def build(architecture: str, shape: tuple[int, int, int], classes: int, **body: 
         logits, statistics = module.apply(variables, images, train=True, mutable=["batch_stats"])
         return logits, variables | dict(statistics)
 
-    def features(body: Any, images: jax.Array) -> jax.Array:
-        phi: jax.Array = module.apply({"params": {"body": body}}, images, method="features")  # type: ignore[assignment]
+    def features(body: Any, images: jax.Array, statistics: Any = MappingProxyType({})) -> jax.Array:
+        variables = {"params": {"body": body}, "batch_stats": dict(statistics)}
+        phi: jax.Array = module.apply(variables, images, method="features")  # type: ignore[assignment]
         return phi
 
     return Net(init, apply, train, features)
