@@ -8,9 +8,8 @@
 import argparse
 import dataclasses
 import json
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,10 +46,17 @@ def solver_settings(solver: str, iterations: int, subset: int | None = None) -> 
     return {"solver": solver, "cg_iterations": iterations, "subset": subset or "all", **steps}
 
 
-def measure(
-    width: int, batch: int, images: int, repeats: int, settings: Mapping[str, Any] = MappingProxyType({})
-) -> dict[str, float | int | str]:
-    """Seconds of one outer step with these settings over the demo's, in this process."""
+class Case(NamedTuple):
+    run: Callable[[], jax.Array]
+    """one step; returns its loss"""
+    memory_mb: float
+    """of the compiled step, in MiB: arguments, results and temporary arrays"""
+    experiment: params.Experiment
+    """with the solver that was picked"""
+
+
+def prepare(width: int, batch: int, images: int, settings: Mapping[str, Any]) -> Case:
+    """A compiled outer step on noise, with these settings over the demo's."""
     known = params.load()
     dataset, experiment = known.datasets["mnist_sample"], known.experiments[EXPERIMENT]
     experiment = dataclasses.replace(
@@ -59,6 +65,7 @@ def measure(
         images_per_class=-(-images // dataset.classes),
         settings=dataclasses.replace(experiment.settings, **settings),
     )
+    experiment = dataclasses.replace(experiment, settings=chosen_settings(dataset, experiment))
     rng = np.random.default_rng(0)
     train = Split(rng.integers(0, 256, (batch, 28, 28, 1)).astype(np.uint8), (np.arange(batch) % 10).astype(np.int32))
     whitening = whiten.fit(train.images, zca=False)
@@ -68,19 +75,27 @@ def measure(
         jnp.zeros(()),
     )
     task = loop.Task(make(dataset, experiment), start, train, whitening, 10**6, batch, 10**6, seed=0)
-    step, state = loop.compiled_step(task, jax.random.key(1)), task.distiller.init(jax.random.key(0), start)
+    state = task.distiller.init(jax.random.key(0), start)
+    step = loop.compiled_step(task, jax.random.key(1)).lower(0, state, *train).compile()
+    used: Any = step.memory_analysis()
+    memory = used.temp_size_in_bytes + used.argument_size_in_bytes + used.output_size_in_bytes
     steps = 0
 
     def one() -> jax.Array:
         nonlocal state, steps
-        state, info = step(steps, state, train.images, train.labels)
+        state, info = step(steps, state, *train)
         steps += 1
         return info["loss"]
 
+    return Case(one, memory / 2**20, experiment)
+
+
+def measure(width: int, batch: int, images: int, repeats: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    case = prepare(width, batch, images, settings)
     rate = matmul_gflops()
-    spent = seconds(one, repeats)
-    chosen = chosen_settings(dataset, experiment)
-    work = gflop(width, batch, images, chosen.solver, dataset.classes, (chosen.pool_steps + 1) / 2)
+    spent = seconds(case.run, repeats)
+    chosen = case.experiment.settings
+    work = gflop(width, batch, images, chosen.solver, 10, (chosen.pool_steps + 1) / 2)
     return {
         "width": width,
         "batch": batch,
@@ -90,6 +105,7 @@ def measure(
         "gflop": round(work, 2),
         "matmul_gflops": round(rate, 1),
         "share": round(work / spent / rate, 3),
+        "step_memory_mb": round(case.memory_mb),
         "peak_rss_mb": round(peak_rss_mb()),
     }
 

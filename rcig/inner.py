@@ -30,8 +30,8 @@ from rcig.passes import map_images, sum_images
 
 Features = Callable[[Any, jax.Array], jax.Array]
 """(body parameters, x (n, …)) -> features (n, H)"""
-Info = dict[str, jax.Array]
-"""Scalars that say how well a solve went."""
+Info = dict[str, Any]
+"""Scalars that say how well a solve went; of `adam` the losses too."""
 
 
 class Weights(NamedTuple):
@@ -78,6 +78,10 @@ class Solved(NamedTuple):
     """δ and Ω"""
     outputs: Outputs
     """of the distilled images at δ"""
+    pull: Callable[[Outputs], Any]
+    """cotangents of these outputs, pulled back to δ"""
+    along: Callable[[Any], Outputs]
+    """how these outputs change as δ moves along a direction"""
     invert: Callable[[Weights], tuple[Weights, Info]]
     """g -> (H⁻¹ g, info), H the Hessian of L in its variables"""
     info: Info
@@ -162,13 +166,13 @@ def outputs_of(problem: Problem, shift: Any) -> Outputs:
     return map_images(partial(problem.outputs, shift), problem.x, problem.per_pass)
 
 
-def tangent_of(problem: Problem, shift: Any, direction: Any) -> Outputs:
+def along(problem: Problem, shift: Any, direction: Any) -> Outputs:
     """How the distilled images' Outputs change as δ moves along `direction`."""
 
-    def along(x: jax.Array) -> Outputs:
+    def change(x: jax.Array) -> Outputs:
         return jax.jvp(lambda shift: problem.outputs(shift, x), (shift,), (direction,))[1]
 
-    return map_images(along, problem.x, problem.per_pass)
+    return map_images(change, problem.x, problem.per_pass)
 
 
 def pullback(problem: Problem, shift: Any, cotangent: Outputs, key: jax.Array | None = None) -> Any:
@@ -206,7 +210,8 @@ def final_layer_alone(problem: Problem) -> Solved:
     """The body fixed: nothing to iterate, and no variable left whose Hessian could be inverted."""
     out = outputs_of(problem, None)
     head, _ = head_and_residual(problem, None, out, problem.y)
-    return Solved(Weights(None, head), out, lambda g: (g, {}), {})
+    nothing = partial(along, problem, None)
+    return Solved(Weights(None, head), out, lambda cotangent: None, nothing, lambda g: (g, {}), {})
 
 
 def exact(problem: Problem, make_dual: Callable[[Problem, Outputs], "Dual"]) -> Solved:
@@ -225,7 +230,9 @@ def exact(problem: Problem, make_dual: Callable[[Problem, Outputs], "Dual"]) -> 
         return Weights(v, None), info | {"inverse_loss": -_dot(v, g.body) / 2}
 
     inner_loss = (_square(residual) + l2 * (_square(shift) / s + _square(head))) / 2
-    return Solved(Weights(shift, head), out, invert, info | {"inner_loss": inner_loss})
+    change = lambda direction: Outputs(dual.push(direction), jnp.zeros_like(dual.features))  # noqa: E731
+    pull = lambda cotangent: dual.pull(cotangent.offset)  # noqa: E731
+    return Solved(Weights(shift, head), out, pull, change, invert, info | {"inner_loss": inner_loss})
 
 
 class Dual(NamedTuple):
@@ -240,18 +247,20 @@ class Dual(NamedTuple):
 
 def dense(problem: Problem, out: Outputs) -> Dual:
     """J as an array (nC, P) and the Cholesky factor of K + λI."""
+    zero, shape, unknowns = problem.start.body, problem.y.shape, problem.y.size
 
     def image(x: jax.Array) -> jax.Array:
-        pull = jax.linear_transpose(lambda shift: problem.outputs(shift, x[None]).offset[0], problem.start.body)
-        (rows,) = jax.vmap(pull)(jnp.eye(problem.y.shape[1], dtype=problem.y.dtype))
+        offset, pull = jax.vjp(lambda shift: problem.outputs(shift, x[None]).offset[0], zero)
+        (rows,) = jax.vmap(pull)(jnp.eye(shape[1], dtype=offset.dtype))
         return jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(rows)], axis=1)
 
-    shape, unknowns = problem.y.shape, problem.y.size
-    rows = map_images(jax.vmap(image), problem.x, problem.per_pass).reshape(unknowns, -1)
-    unravel = ravel_pytree(problem.start.body)[1]
-    kernel = problem.body_weight * _gram(rows) + jnp.kron(_gram(out.features), jnp.eye(shape[1], dtype=rows.dtype))
-    kernel = kernel + problem.l2 * jnp.eye(unknowns, dtype=rows.dtype)
+    # One image at a time is the fastest on a CPU; the classes are many enough to fill it.
+    per_pass = 1 if jax.default_backend() == "cpu" else problem.per_pass
+    rows = map_images(jax.vmap(image), problem.x, per_pass).reshape(unknowns, -1)
+    final = out.features @ out.features.T + problem.l2 * jnp.eye(shape[0], dtype=rows.dtype)
+    kernel = problem.body_weight * (rows @ rows.T) + jnp.kron(final, jnp.eye(shape[1], dtype=rows.dtype))
     factor = cho_factor(kernel)
+    unravel = ravel_pytree(zero)[1]
 
     def inverse(b: jax.Array) -> tuple[jax.Array, Info]:
         alpha = cho_solve(factor, b.reshape(-1))
@@ -261,13 +270,16 @@ def dense(problem: Problem, out: Outputs) -> Dual:
     return Dual(
         out.features,
         lambda shift: (rows @ ravel_pytree(shift)[0]).reshape(shape),
-        lambda alpha: unravel(rows.T @ alpha.reshape(-1)),
+        lambda alpha: unravel(alpha.reshape(-1) @ rows),
         inverse,
     )
 
 
 def cg(iterations: int, problem: Problem, out: Outputs) -> Dual:
-    """K + λI by products alone: conjugate gradients, preconditioned with (ΦΦᵀ + λI)⁻¹ ⊗ I."""
+    """K + λI by products alone: conjugate gradients, preconditioned with (ΦΦᵀ + λI)⁻¹ ⊗ I.
+
+    Unless `per_pass` limits the images in memory, what the products need of the network is computed once and kept.
+    """
     zero = problem.start.body
     factor = _final_layer_factor(out.features, problem.l2)
     nothing = jnp.zeros_like(out.features)
@@ -278,11 +290,18 @@ def cg(iterations: int, problem: Problem, out: Outputs) -> Dual:
     def pull(alpha: jax.Array) -> Any:
         return pullback(problem, zero, Outputs(alpha, nothing))
 
+    if problem.per_pass is None:
+        _, push = jax.linearize(push, zero)
+        transpose = jax.linear_transpose(push, zero)
+        pull = lambda alpha: transpose(alpha)[0]  # noqa: E731
+
     def product(alpha: jax.Array) -> jax.Array:
         kernel = problem.body_weight * push(pull(alpha)) + out.features @ (out.features.T @ alpha)
         return kernel + problem.l2 * alpha
 
-    return Dual(out.features, push, pull, partial(_conjugate_gradients, product, partial(cho_solve, factor), iterations))
+    return Dual(
+        out.features, push, pull, partial(_conjugate_gradients, product, partial(cho_solve, factor), iterations)
+    )
 
 
 def _conjugate_gradients(product: Any, precondition: Any, iterations: int, b: jax.Array) -> tuple[jax.Array, Info]:
@@ -324,7 +343,8 @@ def adam(problem: Problem, inner_steps: int, inverse_steps: int, rates: Rates, k
     """
     inner_key, inverse_key = jax.random.split(key)
     descend = partial(_descend, partial(gradient, problem), problem.start, inner_steps, inner_key)
-    z, info = problem.start, {"iterations": jnp.asarray(inner_steps + inverse_steps)}
+    z: Weights = problem.start
+    info: Info = {"iterations": jnp.asarray(inner_steps + inverse_steps)}
     if inner_steps:
         rate = rates.inner(lambda rate: descend(rate)[2])
         z, norms, losses = descend(rate)
@@ -346,7 +366,8 @@ def adam(problem: Problem, inner_steps: int, inverse_steps: int, rates: Rates, k
         v, _, losses = descend(rate)
         return v, {"inverse_losses": (rate, losses), "inverse_rate": rate, "inverse_loss": losses[-1]}
 
-    return Solved(Weights(z.body, head), out, invert, info)
+    pull, change = partial(pullback, problem, z.body), partial(along, problem, z.body)
+    return Solved(Weights(z.body, head), out, pull, change, invert, info)
 
 
 def _descend(slope: Any, start: Any, steps: int, key: jax.Array, rate: jax.Array) -> tuple[Any, jax.Array, jax.Array]:
@@ -366,15 +387,11 @@ def _descend(slope: Any, start: Any, steps: int, key: jax.Array, rate: jax.Array
 
 def _bits(problem: Problem) -> Any:
     """The context in which the final layer is solved for, and in which that solve is differentiated in reverse."""
-    return jax.enable_x64(True) if problem.float64 else nullcontext()  # type: ignore[no-untyped-call]
+    return jax.enable_x64(True) if problem.float64 else nullcontext()
 
 
 def _final_layer_factor(phi: jax.Array, l2: jax.Array | float) -> Any:
     return cho_factor(phi @ phi.T + l2 * jnp.eye(len(phi), dtype=phi.dtype))
-
-
-def _gram(rows: jax.Array) -> jax.Array:
-    return rows @ rows.T
 
 
 def _dot(a: Any, b: Any) -> jax.Array:

@@ -4,6 +4,7 @@ Nothing has a default here: every value in force stands in params.yaml, shared o
 """
 
 import dataclasses
+import itertools
 import types
 import typing
 from collections.abc import Mapping
@@ -204,7 +205,7 @@ FAMILY: dict[str, dict[str, Any]] = {
 }
 """The methods with implicit gradients, and the settings that make each what it is."""
 
-METHODS: dict[str, type] = {name: ImplicitParams for name in FAMILY} | {"random_real": RandomRealParams}
+METHODS: dict[str, type] = dict.fromkeys(FAMILY, ImplicitParams) | {"random_real": RandomRealParams}
 
 
 @dataclass(frozen=True)
@@ -280,10 +281,47 @@ class Experiment:
             raise ParamsError(f"expected seeds to be different numbers, at least one, got {list(self.seeds)}")
 
 
+FIGURES: dict[str, tuple[str, ...]] = {"steps": ("solver", "inner_steps", "inverse_steps"), "subset": ("subset",)}
+"""What a study can be drawn as, and the settings that one of its grids must vary for that."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What settings of one method do to time, memory and accuracy."""
+
+    base: Experiment
+    """gives all that the grids do not; its settings are those of a method of FAMILY"""
+    grids: tuple[dict[str, Any], ...]
+    """each maps settings to lists of values and stands for all their combinations; the study is the union of them"""
+    figure: Literal["steps", "subset"]
+    """see FIGURES"""
+    timing_steps: int
+    """outer steps that are timed one by one, after two that are not"""
+
+    def __post_init__(self) -> None:
+        positive(timing_steps=self.timing_steps)
+
+    @property
+    def varied(self) -> list[str]:
+        """The settings that any grid names."""
+        return list(dict.fromkeys(name for grid in self.grids for name in grid))
+
+    def points(self) -> list[tuple[dict[str, Any], Experiment]]:
+        """(values of one combination, the experiment with them in force); of equal experiments the first alone."""
+        found: dict[Any, tuple[dict[str, Any], Experiment]] = {}
+        for grid in self.grids:
+            for values in itertools.product(*grid.values()):
+                point = dict(zip(grid, values, strict=True))
+                settings = dataclasses.replace(self.base.settings, **point)
+                found.setdefault(settings, (point, dataclasses.replace(self.base, settings=settings)))
+        return list(found.values())
+
+
 @dataclass(frozen=True)
 class Params:
     datasets: dict[str, DatasetParams]
     experiments: dict[str, Experiment]
+    studies: dict[str, Study]
 
     def dataset(self, name: str) -> DatasetParams:
         choice("datasets in params.yaml", "dataset", name, self.datasets)
@@ -292,6 +330,10 @@ class Params:
     def experiment(self, name: str) -> Experiment:
         choice("experiments in params.yaml", "experiment", name, self.experiments)
         return self.experiments[name]
+
+    def study(self, name: str) -> Study:
+        choice("studies in params.yaml", "study", name, self.studies)
+        return self.studies[name]
 
 
 def load(path: str | Path = "params.yaml") -> Params:
@@ -313,10 +355,12 @@ def load(path: str | Path = "params.yaml") -> Params:
 
 def parse_params(raw: Mapping[str, Any]) -> Params:
     params = parse(Params, raw, "")
-    experiments = {name: _typed_settings(name, experiment) for name, experiment in params.experiments.items()}
-    for name, experiment in experiments.items():
-        _check_references(f"experiments.{name}", experiment, params.datasets)
-    return dataclasses.replace(params, experiments=experiments)
+    experiments = {name: _typed_settings(f"experiments.{name}", e) for name, e in params.experiments.items()}
+    studies = {name: _typed_study(f"studies.{name}", study) for name, study in params.studies.items()}
+    bases = {f"studies.{name}.base": study.base for name, study in studies.items()}
+    for where, experiment in ({f"experiments.{name}": e for name, e in experiments.items()} | bases).items():
+        _check_references(where, experiment, params.datasets)
+    return dataclasses.replace(params, experiments=experiments, studies=studies)
 
 
 def steps(dataset: DatasetParams, experiment: Experiment) -> int:
@@ -333,17 +377,53 @@ def choice(where: str, what: str, given: str, known: typing.Iterable[str]) -> No
         raise ParamsError(f"{where}: unknown {what} {given!r}; known: {', '.join(known)}")
 
 
-def _typed_settings(name: str, experiment: Experiment) -> Experiment:
-    where = f"experiments.{name}"
+def _typed_settings(where: str, experiment: Experiment) -> Experiment:
     choice(f"{where}.method", "method", experiment.method, METHODS)
     settings: Any = parse(METHODS[experiment.method], experiment.settings, f"{where}.settings")
-    for key, value in FAMILY.get(experiment.method, {}).items():
+    try:
+        _check_method(experiment.method, settings)
+    except ParamsError as error:
+        raise ParamsError(f"{where}.settings.{error}") from None
+    return dataclasses.replace(experiment, settings=settings)
+
+
+def _check_method(method: str, settings: Any) -> None:
+    for key, value in FAMILY.get(method, {}).items():
         if getattr(settings, key) != value:
             raise ParamsError(
-                f"{where}.settings.{key}: {experiment.method} has {value}, got {getattr(settings, key)};"
-                f" with another value it is another method"
+                f"{key}: {method} has {value}, got {getattr(settings, key)}; with another value it is another method"
             )
-    return dataclasses.replace(experiment, settings=settings)
+
+
+def _typed_study(where: str, study: Study) -> Study:
+    """The study with every value of its grids of its setting's type, and every combination one that can be used."""
+    choice(f"{where}.base.method", "method with settings to vary", study.base.method, FAMILY)
+    base = _typed_settings(f"{where}.base", study.base)
+    grids = tuple(_typed_grid(f"{where}.grids[{i}]", base, grid) for i, grid in enumerate(study.grids))
+    needed = FIGURES[study.figure]
+    if not any(set(needed) <= set(grid) for grid in grids):
+        raise ParamsError(f"{where}.grids: figure {study.figure} needs a grid that varies {', '.join(needed)}")
+    return dataclasses.replace(study, base=base, grids=grids)
+
+
+def _typed_grid(where: str, base: Experiment, grid: Mapping[str, Any]) -> dict[str, Any]:
+    hints = typing.get_type_hints(type(base.settings))
+    for name in grid:
+        choice(f"{where}.{name}", "setting", name, hints)
+    lists = {name: types.GenericAlias(tuple, (hints[name], ...)) for name in grid}
+    typed = {name: _convert(lists[name], values, f"{where}.{name}") for name, values in grid.items()}
+    for name, values in typed.items():
+        if not values:
+            raise ParamsError(f"{where}.{name}: expected at least one value, got none")
+    for indices in itertools.product(*(range(len(values)) for values in typed.values())):
+        chosen = dict(zip(typed, indices, strict=True))
+        try:
+            settings = dataclasses.replace(base.settings, **{name: typed[name][i] for name, i in chosen.items()})
+            _check_method(base.method, settings)
+        except ParamsError as error:
+            place = ", ".join(f"{name}[{i}]" for name, i in chosen.items())
+            raise ParamsError(f"{where}.{place}: {error}") from None
+    return typed
 
 
 def _check_references(where: str, experiment: Experiment, datasets: Mapping[str, DatasetParams]) -> None:

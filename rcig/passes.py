@@ -64,7 +64,7 @@ def sum_images(function: Callable[[Any], Any], images: Any, per_pass: int | None
 
 
 def _spread(function: Any, images: Any, out_specs: PartitionSpec, alone: Any = None) -> Any:
-    """function on every device's part of the images; `alone` (or function) on all of them where nothing is to spread."""
+    """function on every device's part of the images; `alone` (or function) on all where nothing is to spread."""
     mesh = jax.sharding.get_abstract_mesh()
     devices = mesh.shape.get(AXIS, 1)
     if devices == 1 or count(images) % devices:

@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def make_workspace() -> None:
-    """Copy the pipeline as it stands, with the experiments of the demo's dataset only."""
+    """Copy the pipeline as it stands, with the experiments of the demo's dataset only, and no studies."""
     DEMO.mkdir(exist_ok=True)
     for part in ("rcig", "stages"):
         shutil.copytree(part, DEMO / part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
@@ -42,6 +42,7 @@ def make_workspace() -> None:
     settings = {
         "datasets": {DATASET: settings["datasets"][DATASET]},
         "experiments": {k: v for k, v in settings["experiments"].items() if v["dataset"] == DATASET},
+        "studies": {},
     }
     with (DEMO / "params.yaml").open("w") as file:
         yaml.dump(settings, file)

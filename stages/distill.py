@@ -1,25 +1,20 @@
 """distill EXPERIMENT: the distilled set of every seed, and its training curve."""
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import io
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
 import rcig
-from rcig import data, distill, nets, params, passes, store, train, whiten
+from rcig import distill, params, passes, store, whiten
 from rcig.distill import loop
-from stages.common import DATA, DISTILLED, RESULTS, machine, run
-
-CHECKPOINTS = Path(".checkpoints")
+from stages.common import DISTILLED, RESULTS, machine, run
+from stages.distilling import CHECKPOINTS, digest, load_source, make_task, returned_accuracy
 
 
 def main(name: str) -> None:
@@ -32,87 +27,19 @@ def distill_all(name: str, writes: bool) -> None:
     """Distil the sets of all seeds of an experiment."""
     settings = params.load()
     experiment = settings.experiment(name)
-    dataset = settings.dataset(experiment.dataset)
-    split = store.load(DATA / experiment.dataset / "train.npz", store.SPLIT)
-    whitening = whiten.Whitening(**store.load(DATA / experiment.dataset / "whitening.npz", store.WHITENING))
-    held_out = data.held_out_mask(split["labels"], dataset.held_out)
-    seen = data.Split(split["images"][~held_out], split["labels"][~held_out])
-
-    judge = train.validator(
-        nets.build("conv", seen.images.shape[1:], dataset.classes, width=experiment.width, depth=dataset.depth),
-        np.asarray(whiten.apply(whitening, split["images"][held_out])),
-        split["labels"][held_out],
-    )
-    checkpoints = CHECKPOINTS / f"{name}-{digest(settings, name)}"
+    source = load_source(settings, experiment)
+    checkpoints = CHECKPOINTS / f"{name}-{digest(source.dataset, experiment)}"
     sets, curves = [], []
     for seed in experiment.seeds:
-        task = loop.Task(
-            distill.make(dataset, experiment),
-            initial(dataset, experiment, seen, whitening, seed),
-            seen,
-            whitening,
-            params.steps(dataset, experiment),
-            experiment.loop.batch_size,
-            experiment.loop.validate_every,
-            seed,
-            experiment.loop.returned,
-            experiment.loop.precision,
-        )
-        distilled, curve = loop.distill(
-            task,
-            lambda s: judge(*distill.support(s, dataset.mirror)),
-            checkpoints / f"{seed}.npz",
-            f"{name} seed {seed}",
-        )
+        task = make_task(source, experiment, seed)
+        checkpoint = checkpoints / f"{seed}.npz"
+        distilled, curve = loop.distill(task, source.heldout_accuracy, checkpoint, f"{name} seed {seed}")
         sets.append(distilled)
         curves.append(pd.DataFrame(curve).assign(seed=seed))
     if writes:
-        chosen = dataclasses.replace(experiment, settings=distill.chosen_settings(dataset, experiment))
-        save(name, chosen, split["class_names"], whitening, sets, pd.concat(curves))
+        chosen = dataclasses.replace(experiment, settings=distill.chosen_settings(source.dataset, experiment))
+        save(name, chosen, source.class_names, source.whitening, sets, pd.concat(curves))
         shutil.rmtree(checkpoints, ignore_errors=True)
-
-
-def initial(
-    dataset: params.DatasetParams,
-    experiment: params.Experiment,
-    seen: data.Split,
-    whitening: whiten.Whitening,
-    seed: int,
-) -> distill.Distilled:
-    """The set a run starts from: random real images, or noise, with hard labels."""
-    index = data.sample_per_class(seen.labels, experiment.images_per_class, dataset.classes, seed)
-    images = whiten.apply(whitening, seen.images[index])
-    if experiment.initialisation == "noise":
-        images = jax.random.normal(jax.random.key(seed), images.shape)
-    labels = jax.nn.one_hot(seen.labels[index], dataset.classes) - 1 / dataset.classes
-    return distill.Distilled(images, labels, jnp.zeros(()))
-
-
-def heldout_accuracy(experiment: params.Experiment, curve: pd.DataFrame) -> pd.Series:
-    """Of the returned set of every seed."""
-    measured = curve.groupby("seed")["heldout_accuracy"]
-    return measured.max() if experiment.loop.returned == "best" else measured.last()
-
-
-def digest(settings: params.Params, name: str) -> str:
-    """Names what a run depends on, so that a checkpoint is never continued by another: settings, code, inputs."""
-    experiment = settings.experiments[name]
-    used = {
-        "experiment": {
-            key: value
-            for key, value in dataclasses.asdict(experiment).items()
-            if key not in ("evaluate", "cross_arch", "attack")
-        },
-        "dataset": dataclasses.asdict(settings.datasets[experiment.dataset]),
-        "jax": jax.__version__,
-    }
-    content = hashlib.sha256(json.dumps(used, sort_keys=True).encode())
-    modules = [module for name, module in sorted(sys.modules.items()) if name.split(".")[0] == "rcig"]
-    files = [Path(module.__file__) for module in modules if module.__file__]
-    folder = DATA / experiment.dataset
-    for file in [*files, folder / "train.npz", folder / "whitening.npz"]:
-        content.update(hashlib.sha256(file.read_bytes()).digest())
-    return content.hexdigest()[:16]
 
 
 def save(
@@ -133,7 +60,7 @@ def save(
         "seeds": experiment.seeds,
         "steps": int(curve["step"].max()),
         "seconds": round(float(curve.groupby("seed")["seconds"].max().sum()), 1),
-        "heldout_accuracy": float(heldout_accuracy(experiment, curve).mean()),
+        "heldout_accuracy": float(returned_accuracy(experiment, curve).mean()),
         "solver": getattr(experiment.settings, "solver", None),
         "machine": machine(),
         "versions": {package: importlib.metadata.version(package) for package in ("jax", "numpy", "flax", "optax")},

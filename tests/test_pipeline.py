@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 
 yaml = YAML()
 RCIG, RANDOM = "mnist_sample-ipc1-rcig", "mnist_sample-ipc1-random_real"
-STAGES = ["preprocess", "distill", "picture", "evaluate", "cross_arch", "attack", "report"]
+STUDY = "subset"
+STAGES = ["preprocess", "distill", "picture", "evaluate", "cross_arch", "attack", "study", "report"]
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "DVC_NO_ANALYTICS": "1",
@@ -69,6 +70,7 @@ outs = {
     "evaluate": [f"results/evaluate/{key}.csv"],
     "cross_arch": [f"results/cross_arch/{key}.csv"],
     "attack": [f"results/attack/{key}.csv"],
+    "study": [f"results/study/{key}.csv"],
     "report": ["reports/index.html"],
 }[name]
 for out in outs:
@@ -81,7 +83,7 @@ with open("ran.txt", "a") as file:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """The pipeline in a repository of its own, computations replaced by stubs; two datasets, three experiments."""
+    """The pipeline in a repository of its own, computations stubbed: two datasets, three experiments, a study."""
     workspace = tmp_path / "clone"
     workspace.mkdir()
     for part in ("rcig", "stages"):
@@ -97,15 +99,16 @@ def clone(tmp_path: Path) -> Path:
     chosen = {name: experiments[name] for name in (RCIG, RANDOM)}
     chosen["mnist-ipc1-rcig"] = dict(experiments[RCIG]) | {"dataset": "mnist"}
     datasets = {name: shared[name] for name in ("mnist_sample", "mnist")}
-    save(workspace, json.loads(json.dumps({"datasets": datasets, "experiments": chosen})))
+    studies = {STUDY: settings["shared"]["studies"][STUDY]}
+    save(workspace, json.loads(json.dumps({"datasets": datasets, "experiments": chosen, "studies": studies})))
 
     subprocess.run(["git", "init", "-q"], cwd=workspace, check=True)
     dvc(workspace, "init", "-q")
     shutil.copy(ROOT / ".dvc" / "config", workspace / ".dvc" / "config")
     assert ran(workspace) == sorted(
         [f"preprocess {name}" for name in datasets]
-        + [f"{stage} {name}" for stage in STAGES[1:-1] for name in chosen]
-        + ["report "]
+        + [f"{stage} {name}" for stage in STAGES[1:-2] for name in chosen]
+        + [f"study {STUDY}", "report "]
     )
     return workspace
 
@@ -147,6 +150,10 @@ def test_only_what_a_change_touches_runs_again(clone: Path) -> None:
         "report ",
     ]
 
+    settings["studies"][STUDY]["grids"][0]["subset"] = [10, 20]
+    save(clone, settings)
+    assert ran(clone) == ["report ", f"study {STUDY}"]
+
     code = clone / "rcig" / "attacks.py"
     code.write_text(code.read_text() + "\n# changed\n")
     assert ran(clone) == [*sorted(f"attack {name}" for name in settings["experiments"]), "report "]
@@ -177,12 +184,15 @@ def test_the_whole_pipeline_leaves_a_report_and_runs_once(tmp_path: Path) -> Non
     experiment |= {
         "width": 4,
         "seeds": [0, 1],
-        "loop": {"steps": 30, "batch_size": 64, "validate_every": 20},
+        "loop": dict(experiment["loop"]) | {"steps": 30, "batch_size": 64, "validate_every": 20},
         "evaluate": {"protocols": ["loo2023"], "width": 4, "networks": 2},
     }
     experiment["cross_arch"] |= {"widths": {"conv": 4, "conv_bn": 4}, "steps": 20}
     experiment["attack"] |= {"width": 4, "networks": 1, "steps": 20, "trained_on": ["distilled"]}
-    settings = {"datasets": settings["datasets"], "experiments": {RCIG: experiment}}
+    study = settings["shared"]["studies"][STUDY]
+    study["base"] |= {"images_per_class": 1, "width": 2, "loop": dict(study["base"]["loop"]) | {"steps": 4}}
+    study |= {"grids": [{"subset": [5, "all"]}], "timing_steps": 1}
+    settings = {"datasets": settings["datasets"], "experiments": {RCIG: experiment}, "studies": {STUDY: study}}
     save(tmp_path, settings)
     dvc(tmp_path, "init", "--no-scm", "-q")
     dvc(tmp_path, "repro")
@@ -192,6 +202,7 @@ def test_the_whole_pipeline_leaves_a_report_and_runs_once(tmp_path: Path) -> Non
     assert table.value.between(0, 1).all()
     assert set(table[table.protocol == "cross_architecture"].architecture) == {"conv", "conv_bn"}
     assert "auc/threshold" in set(table.metric)
+    assert (tmp_path / "reports" / "figures" / f"study-{STUDY}.png").exists()
     assert (tmp_path / "reports" / "index.html").read_text().count("data:image/png;base64,") >= 2
     assert "up to date" in dvc(tmp_path, "repro")
 

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -18,10 +19,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
+from matplotlib.axes import Axes
 from PIL import Image
+from ruamel.yaml import YAML
 
+from rcig import params
 from rcig import rows as tidy
 from rcig.report import Report, collect, figures, page, render, tables, write
+from rcig.report.studies import Measured
 
 EXPERIMENTS = {
     "digits-rcig": ("mnist_sample", 10, "rcig"),
@@ -31,6 +37,12 @@ EXPERIMENTS = {
 ARCHITECTURES = {"conv": 32, "resnet18_bn": 16, "alexnet": 24}
 TRAINED_ON = ("real_members", "real_subset", "distilled")
 ATTACKS = ("threshold", "knn")
+
+_SHARED = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["shared"]
+STUDIES = params.parse_params(
+    {"datasets": _SHARED["datasets"], "experiments": {}, "studies": _SHARED["studies"]}
+).studies
+STUDIED = ("solver_steps", "subset")
 
 Rows = list[dict[str, Any]]
 
@@ -104,8 +116,42 @@ def summary(experiment: str, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def cost(point: dict[str, Any]) -> float:
+    """Seconds, or MiB, that are linear in all that they should be linear in."""
+    of = {"inner_steps": 0.002, "inverse_steps": 0.003, "cg_iterations": 0.004, "subset": 0.5}
+    return 0.01 + sum(slope * point.get(name, 0) for name, slope in of.items())
+
+
+def heldout(point: dict[str, Any], seed: int) -> float:
+    return random.Random(f"{sorted(point.items())} {seed}").random()
+
+
+def study_rows(name: str) -> Rows:
+    """Two seeds a point."""
+    return [
+        point
+        | {
+            "seed": seed,
+            "images": 100,
+            "seconds_per_step": cost(point) + 0.001 * (2 * seed - 1),
+            "memory_mb": cost(point),
+        }
+        | {"heldout_accuracy": heldout(point, seed), "seconds_total": 5.0, "machine": "two cores"}
+        for point, _ in STUDIES[name].points()
+        for seed in (0, 1)
+    ]
+
+
+def measured(name: str, tmp_path: Path) -> Measured:
+    path = tmp_path / f"{name}.csv"
+    tidy.save_study(path, name, STUDIES[name], study_rows(name))
+    return Measured(STUDIES[name], tidy.read_study(path, STUDIES[name]))
+
+
 def make_results(folder: Path) -> Path:
-    """Everything that the other stages leave for all experiments."""
+    """Everything that the other stages leave for all experiments and studies."""
+    for name, study in STUDIES.items():
+        tidy.save_study(folder / "study" / f"{name}.csv", name, study, study_rows(name))
     for experiment in EXPERIMENTS:
         for stage in ("evaluate", "cross_arch", "attack"):
             save_rows(folder / stage / f"{experiment}.csv", measurements(experiment, stage))
@@ -124,7 +170,7 @@ def results(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    return collect(make_results(tmp_path_factory.mktemp("results")), list(EXPERIMENTS))
+    return collect(make_results(tmp_path_factory.mktemp("results")), list(EXPERIMENTS), STUDIES)
 
 
 @pytest.fixture(scope="module")
@@ -312,9 +358,9 @@ def index(report: Report) -> str:
 def test_page_is_well_formed_and_accessible(files: dict[str, str]) -> None:
     parsed = Page(files["index.html"])
     assert len(parsed.all("h1")) == 1
-    assert len(parsed.all("table")) == len(parsed.all("caption")) == len(parsed.all("thead")) == 4
+    assert len(parsed.all("table")) == len(parsed.all("caption")) == len(parsed.all("thead")) == 5
     assert all(cell.get("scope") in ("row", "col", "rowgroup") for cell in parsed.all("th"))
-    assert len(parsed.all("img")) == len(EXPERIMENTS) + 1
+    assert len(parsed.all("img")) == len(EXPERIMENTS) + 1 + len(STUDIES)
     for image in parsed.all("img"):
         assert image["alt"]
         kind, _, data = (image["src"] or "").partition(",")
@@ -348,7 +394,7 @@ def test_page_escapes_names(report: Report) -> None:
 
 
 def test_page_leaves_out_what_there_is_not(files: dict[str, str]) -> None:
-    empty = Page(index(Report(tidy.read([]), {}, {}, {})))
+    empty = Page(index(Report(tidy.read([]), {}, {}, {}, {})))
     assert [heading["id"] for heading in empty.all("h2")] == ["reproduce"]
     everything = Page(files["index.html"])
     assert [heading["id"] for heading in everything.all("h2")] == [
@@ -357,6 +403,7 @@ def test_page_leaves_out_what_there_is_not(files: dict[str, str]) -> None:
         "training",
         "architectures",
         "membership",
+        "studies",
         "time",
         "reproduce",
     ]
@@ -364,19 +411,20 @@ def test_page_leaves_out_what_there_is_not(files: dict[str, str]) -> None:
 
 def test_page_tells_the_sample_from_mnist(results: Path) -> None:
     note = "benchmark called MNIST"
-    assert note in index(collect(results, ["digits-rcig"]))
-    assert note not in index(collect(results, ["cifar10-ipc10-random"]))
+    assert note in index(collect(results, ["digits-rcig"], {}))
+    assert note not in index(collect(results, ["cifar10-ipc10-random"], {}))
 
 
 def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path) -> None:
     for out in ("first", "second"):
-        write(collect(results, list(EXPERIMENTS)), tmp_path / out)
+        write(collect(results, list(EXPERIMENTS), STUDIES), tmp_path / out)
     written = {path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file()}
-    names = ("accuracy", "cross_architecture", "membership_inference")
+    names = ("accuracy", "cross_architecture", "membership_inference", "slopes")
     assert {str(file) for file in written} == {
         "results.csv",
         "index.html",
         "figures/curves.png",
+        *(f"figures/study-{name}.png" for name in STUDIED),
         *(f"tables/{name}.{kind}" for name in names for kind in ("md", "tex")),
     }
     for file in written:
@@ -406,14 +454,28 @@ def test_results_csv_has_all_rows_sorted(files: dict[str, str]) -> None:
 
 def test_an_experiment_without_results_is_an_error(results: Path) -> None:
     with pytest.raises(ValueError, match=r"'absent'.*evaluate/absent\.csv.*`dvc repro`") as caught:
-        collect(results, ["digits-rcig", "absent"])
+        collect(results, ["digits-rcig", "absent"], {})
     assert "\n" not in str(caught.value)
+
+
+def test_a_study_without_results_is_an_error(results: Path) -> None:
+    (results / "study" / "subset.csv").unlink()
+    with pytest.raises(ValueError, match=r"nothing to report for study 'subset': looked for .*study/subset\.csv;"):
+        collect(results, [], STUDIES)
+    assert list(collect(results, [], {"solver_steps": STUDIES["solver_steps"]}).studies) == ["solver_steps"]
+
+
+def test_a_study_of_other_settings_is_an_error(results: Path) -> None:
+    path = results / "study" / "subset.csv"
+    path.write_text(path.read_text().replace("images_per_pass", "inner_steps"))
+    with pytest.raises(ValueError, match=r"subset\.csv: expected the columns study, .*got .*inner_steps.*`dvc repro`"):
+        collect(results, [], STUDIES)
 
 
 def test_any_file_will_do(results: Path) -> None:
     (results / "distill/lone").mkdir()
     (results / "distill/lone/summary.json").write_text(json.dumps(summary("digits-rcig")))
-    found = collect(results, ["lone"])
+    found = collect(results, ["lone"], {})
     assert (list(found.summaries), found.curves, found.pictures, len(found.rows)) == (["lone"], {}, {}, 0)
     assert Page(index(found)).all("table")
 
@@ -421,7 +483,7 @@ def test_any_file_will_do(results: Path) -> None:
 def test_experiments_that_are_not_listed_are_not_reported(results: Path) -> None:
     for path in (results / "distill/digits_again/summary.json", results / "attack/digits_again.csv"):
         path.write_text("damaged")
-    written = render(collect(results, ["digits-rcig"]))
+    written = render(collect(results, ["digits-rcig"], {}))
     assert not [name for name, content in written.items() if "digits_again" in str(content)]
 
 
@@ -515,6 +577,92 @@ def test_training_curves_show_each_experiment_in_each_panel() -> None:
         assert high_line[0].stop < low_line[0].start
     # Both have the same loss: the later one covers the earlier.
     assert high[:, 2 * width // 3 :].any()
+
+
+def drawn(axes: Axes) -> dict[str, list[tuple[float, float]]]:
+    """The points of each line by its label; those of lines without one (hollow points) together under an empty name."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for line in axes.lines:
+        label = "" if str(line.get_label()).startswith("_") else str(line.get_label())
+        found.setdefault(label, []).extend(zip(*(map(float, data) for data in line.get_data()), strict=True))
+    return found
+
+
+def expected_lines(name: str, x: str, y: str, **wanted: Any) -> list[tuple[float, float]]:
+    """(x, y) of the points of a study with these settings, means over seeds, by plain loops."""
+    points = [point for point, _ in STUDIES[name].points() if all(point.get(k) == v for k, v in wanted.items())]
+    assert points
+    values = {
+        "heldout_accuracy": lambda point: (heldout(point, 0) + heldout(point, 1)) / 2,
+        "seconds_per_step": cost,
+        "memory_mb": cost,
+    }
+    return sorted(tuple(values[k](p) if k in values else float(p[k]) for k in (x, y)) for p in points)
+
+
+def test_steps_show_every_point(tmp_path: Path) -> None:
+    time, accuracy, both = figures.steps(measured("solver_steps", tmp_path)).axes
+    panels = {
+        time: ("inverse_steps", "seconds_per_step"),
+        accuracy: ("inverse_steps", "heldout_accuracy"),
+        both: ("seconds_per_step", "heldout_accuracy"),
+    }
+    for axes, columns in panels.items():
+        lines = drawn(axes)
+        for inner in (0, 2, 5, 10, 20):
+            wanted = expected_lines("solver_steps", *columns, solver="adam", inner_steps=inner, body_weight=1.0)
+            np.testing.assert_allclose(sorted(lines.pop(f"adam, inner_steps {inner}")), wanted, rtol=1e-9)
+        hollow = expected_lines(
+            "solver_steps", *columns, body_weight=0.1, **({} if axes is both else {"solver": "adam"})
+        )
+        np.testing.assert_allclose(sorted(lines.pop("")), hollow, rtol=1e-9)
+        for solver in list(lines):
+            wanted = expected_lines("solver_steps", *columns, solver=solver, body_weight=1.0)
+            np.testing.assert_allclose(sorted(lines.pop(solver)), wanted, rtol=1e-9)
+            assert axes is both
+    assert [text.get_text() for text in both.texts] == ["1", "2", "5", "10", "20"]
+
+
+def test_subset_shows_every_point(tmp_path: Path) -> None:
+    axes = figures.subset(measured("subset", tmp_path)).axes
+    for panel, y in zip(axes, ("memory_mb", "seconds_per_step", "heldout_accuracy"), strict=True):
+        lines = drawn(panel)
+        assert list(lines) == ["images_per_pass 10", "images_per_pass 100"]
+        for number in (10, 100):
+            wanted = expected_lines("subset", "subset", y, images_per_pass=number)
+            np.testing.assert_allclose(lines[f"images_per_pass {number}"], wanted, rtol=1e-9)
+
+
+def test_what_a_point_does_not_say_is_as_in_the_base(tmp_path: Path) -> None:
+    grids = ({"subset": (10, "all")}, {"cg_iterations": (7,)})
+    study = dataclasses.replace(STUDIES["subset"], grids=grids)
+    rest = {name: value for name, value in study_rows("subset")[0].items() if name in tidy.MEASURED}
+    tidy.save_study(tmp_path / "s.csv", "s", study, [point | rest for point, _ in study.points()])
+    found = Measured(study, tidy.read_study(tmp_path / "s.csv", study))
+    assert list(found.rows["subset"]) == [10, 100, 100]
+    assert list(found.rows["cg_iterations"]) == [10, 10, 7]
+    lines = {label: list(line["subset"]) for label, line in found.lines("subset").items()}
+    assert lines == {"cg_iterations 10": [10, 100], "cg_iterations 7": [100]}
+    alone = Measured(dataclasses.replace(study, grids=grids[:1]), found.rows[:2])
+    assert list(alone.lines("subset")) == [""]
+
+
+def test_slopes_of_linear_costs_are_found(tmp_path: Path) -> None:
+    table = tables.slopes({name: measured(name, tmp_path) for name in STUDIED})
+    assert set(table["R²"]) == {"1.000"}
+    assert table.drop(columns="R²").to_numpy().tolist() == [
+        ["solver_steps", "solver adam (26)", "inner_steps", "2 ms per step"],
+        ["solver_steps", "solver adam (26)", "inverse_steps", "3 ms per step"],
+        ["solver_steps", "solver cg (6)", "cg_iterations", "4 ms per step"],
+        ["subset", "images_per_pass 10 (4)", "subset", "0.5 MiB"],
+        ["subset", "images_per_pass 100 (4)", "subset", "0.5 MiB"],
+    ]
+
+
+def test_the_page_says_what_a_study_is_about(files: dict[str, str]) -> None:
+    text = " ".join(files["index.html"].split())
+    assert "Varied: subset, images_per_pass. rcig on mnist_sample, 10 images per class, width 8, batches of 64" in text
+    assert "1 image per class, width 8, batches of 64 real images, 150 steps, 1 seed; on two cores." in text
 
 
 def test_loss_is_smoothed_by_seed() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import warnings
 from typing import Any
 
 import jax
@@ -26,6 +27,8 @@ def make(dataset: DatasetParams, experiment: Experiment) -> Distiller:
     if not isinstance(experiment.settings, ImplicitParams):
         return random_real()
     settings = chosen_settings(dataset, experiment)
+    if dataset.mirror and dataset.channels == 1:
+        warnings.warn("mirror: true on grey images; a mirrored digit or letter is often another one", stacklevel=2)
     net = _network(dataset, experiment)
     return implicit_gradient(net, settings, dataset.l2_rate, dataset.mirror, steps(dataset, experiment))
 

@@ -55,7 +55,15 @@ def implicit_gradient(net: Net, params: ImplicitParams, l2_rate: float, mirror: 
         transform = partial(augment, augment_key) if params.augment else None
         set_up = partial(support, mirror=mirror, transform=transform)
         grad, rates, info = meta_gradient(
-            net, params, l2_rate, set_up, pools.member(state.pool, index), state.rates, solve_key, state.distilled, batch
+            net,
+            params,
+            l2_rate,
+            set_up,
+            pools.member(state.pool, index),
+            state.rates,
+            solve_key,
+            state.distilled,
+            batch,
         )
         change, optimizer_state = optimizer.update(grad, state.optimizer, state.distilled)
         distilled = optax.apply_updates(state.distilled, change)
@@ -76,7 +84,7 @@ def implicit_gradient(net: Net, params: ImplicitParams, l2_rate: float, mirror: 
 def support(
     distilled: Distilled, mirror: bool, transform: Callable[[jax.Array], jax.Array] | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """Images and labels that networks are fitted to: with mirroring, every image and its mirror image; then transformed."""
+    """Images and labels that networks are fitted to: with mirroring, each also mirrored; then transformed."""
     images, labels = distilled.images, distilled.labels
     if mirror:
         images = jnp.concatenate([images, images[:, :, ::-1]])
@@ -109,12 +117,11 @@ def meta_gradient(
 
     if params.closed_form:
         direct_out, direct_y = inner.through_closed_form(problem, out, y, g.head)
-        moved = inner.pullback(problem, shift, direct_out)
-        g = Weights(jax.tree.map(jnp.add, g.body, moved), None)
+        g = Weights(jax.tree.map(jnp.add, g.body, solved.pull(direct_out)), None)
     else:
         direct_out, direct_y = jax.tree.map(jnp.zeros_like, (out, y))
     v, inverse_info = solved.invert(g)
-    tangent = inner.tangent_of(problem, shift, v.body)
+    tangent = solved.along(v.body)
     implicit = inner.through_stationarity(problem, solved.weights.head, v, out, tangent, y)
     implicit_out, implicit_tangent, implicit_y = jax.tree.map(jnp.negative, implicit)
 
@@ -127,8 +134,8 @@ def meta_gradient(
 
     if params.clip_implicit:
         direct = backward(partial(problem.outputs, shift), direct_out, direct_y)
-        implicit = backward(contributions, (implicit_out, implicit_tangent), implicit_y)
-        grad = jax.tree.map(lambda a, b: a + _clipped(b, a), direct, implicit)
+        rest = backward(contributions, (implicit_out, implicit_tangent), implicit_y)
+        grad = jax.tree.map(lambda a, b: a + _clipped(b, a), direct, rest)
     else:
         both = jax.tree.map(jnp.add, direct_out, implicit_out)
         grad = backward(contributions, (both, implicit_tangent), direct_y + implicit_y)

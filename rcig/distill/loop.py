@@ -30,6 +30,9 @@ READ_EVERY = 10
 Row = dict[str, float | int | None]
 """one line of the training curve: step, seconds, held-out accuracy, and every scalar of the step's Info"""
 
+Step = jax.stages.Wrapped
+"""(step number, State, uint8 images, labels) -> (State, Info); the State that goes in is used up"""
+
 
 class DivergedError(RuntimeError):
     """The loss is not a finite number. The message is one line: step, terms, where the last good state lies."""
@@ -66,19 +69,19 @@ class Progress(NamedTuple):
 
 
 def distill(
-    task: Task, held_out_accuracy: Callable[[Distilled], float], checkpoint: Path, label: str
+    task: Task, held_out_accuracy: Callable[[Distilled], float], checkpoint: Path, label: str, step: Step | None = None
 ) -> tuple[Distilled, list[Row]]:
     """Run the task from its checkpoint, or from the start -> (distilled set, training curve).
 
+    `step` is that of `begin` where the caller has compiled it already.
     Under a mesh (`jax.set_mesh`) all its devices share the work. In a process other than the first nothing is written.
     Progress goes to standard error where that is a terminal. Raises DivergedError on a loss that is not finite.
     """
     _check_devices(task)
-    init_key, step_key = jax.random.split(jax.random.key(task.seed))
-    # The step uses up the state that it is given, and this one may share arrays with the caller's.
-    reached = restore(checkpoint, jax.tree.map(jnp.copy, task.distiller.init(init_key, task.start)))
+    state, new_step = begin(task)
+    step = step or new_step
+    reached = restore(checkpoint, state)
     reached = reached._replace(state=replicate(reached.state))
-    step = compiled_step(task, step_key)
 
     with tqdm(total=task.steps, initial=reached.step, desc=label, unit="step", disable=None, file=sys.stderr) as bar:
         for progress in _run(task, step, reached, checkpoint):
@@ -99,7 +102,14 @@ def distill(
     return task.distiller.result(reached.state), reached.curve
 
 
-def _run(task: Task, step: Callable[..., tuple[Any, Info]], progress: Progress, checkpoint: Path) -> Iterator[Progress]:
+def begin(task: Task) -> tuple[Any, Step]:
+    """The state before the first step of a run, and its step."""
+    init_key, step_key = jax.random.split(jax.random.key(task.seed))
+    # The step uses up the state that it is given, and this one may share arrays with the caller's.
+    return jax.tree.map(jnp.copy, task.distiller.init(init_key, task.start)), compiled_step(task, step_key)
+
+
+def _run(task: Task, step: Step, progress: Progress, checkpoint: Path) -> Iterator[Progress]:
     """Progress every READ_EVERY steps, at validations and at the end, each with a finite loss."""
     start = time.perf_counter()
     infos: list[Info] = []
@@ -120,8 +130,8 @@ def _run(task: Task, step: Callable[..., tuple[Any, Info]], progress: Progress, 
             infos, start = [], time.perf_counter()
 
 
-def compiled_step(task: Task, key: jax.Array) -> Callable[..., tuple[Any, Info]]:
-    """(step number, State, uint8 images, labels) -> (State, Info); the State that goes in is used up."""
+def compiled_step(task: Task, key: jax.Array) -> Step:
+    """The step of a run, compiled at its first call (or by `lower`), with the run's random key."""
     classes = task.start.labels.shape[1]
 
     def step(i: jax.Array, state: Any, images: jax.Array, labels: jax.Array) -> tuple[Any, Info]:
@@ -148,7 +158,9 @@ def _check_devices(task: Task) -> None:
     devices = jax.sharding.get_mesh().size
     batch = min(task.batch_size, len(task.train.labels))
     if task.steps and devices and batch % devices:
-        raise ValueError(f"a batch of {batch} images cannot be shared by {devices} devices; give a multiple of {devices}")
+        raise ValueError(
+            f"a batch of {batch} images cannot be shared by {devices} devices; give a multiple of {devices}"
+        )
 
 
 def _check_finite(terms: list[dict[str, float]], before: int, checkpoint: Path) -> None:
@@ -194,5 +206,8 @@ def restore(checkpoint: Path, initial: Any) -> Progress:
     state = jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in saved])
     best = None
     if rest["best_accuracy"] is not None:
-        best = rest["best_accuracy"], Distilled(*(jnp.asarray(arrays[f"best{i}"]) for i in range(len(Distilled._fields))))
+        best = (
+            rest["best_accuracy"],
+            Distilled(*(jnp.asarray(arrays[f"best{i}"]) for i in range(len(Distilled._fields)))),
+        )
     return Progress(rest["step"], state, rest["seconds"], rest["curve"], best)

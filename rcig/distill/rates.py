@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 LOWEST, GROWTH, BACK, TRIALS = 1e-5, 1.2, 0.7, 76
-"""The search: from LOWEST by factors of GROWTH while the losses fall steadily, at most TRIALS times; then times BACK."""
+"""The search: from LOWEST by factors of GROWTH while losses fall steadily, at most TRIALS times; then times BACK."""
 INTERVAL = 50
 """outer steps between adaptations"""
 LOWER, RAISE = 0.9, 1.05
@@ -34,8 +34,8 @@ class Rate(NamedTuple):
     @staticmethod
     def start(setting: float | str) -> "Rate":
         given = not isinstance(setting, str)
-        zero = jnp.zeros((), jnp.int32)
-        return Rate(jnp.asarray(setting if given else 0.0), jnp.asarray(given), zero, zero, zero)
+        counts = (jnp.zeros((), jnp.int32) for _ in range(3))
+        return Rate(jnp.asarray(setting if given else 0.0), jnp.asarray(given), *counts)
 
 
 def choose(rate: Rate, losses_at: Callable[[jax.Array], jax.Array]) -> jax.Array:

@@ -20,17 +20,17 @@ def conv_lax(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.
 
 
 def conv_patches(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
-    """The same sums as one matrix product over concatenated shifted views: fast on CPUs, inside loops too."""
+    """The same sums as one matrix product over concatenated shifted views: fast on CPUs, inside loops too.
+
+    Shifts along columns first, then along rows: faster than all shifts at once, forwards and backwards.
+    """
     rows, columns, _, filters = kernel.shape
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     height = (x.shape[1] - rows) // stride + 1
     width = (x.shape[2] - columns) // stride + 1
-    views = [
-        x[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
-        for i in range(rows)
-        for j in range(columns)
-    ]
-    patches = jnp.concatenate(views).reshape(kernel.size // filters, -1)
+    x = jnp.concatenate([x[:, :, j : j + stride * (width - 1) + 1 : stride] for j in range(columns)])
+    x = jnp.concatenate([x[:, i : i + stride * (height - 1) + 1 : stride] for i in range(rows)])
+    patches = x.reshape(kernel.size // filters, -1)
     return (kernel.reshape(-1, filters).T @ patches).reshape(filters, height, width, x.shape[-1])
 
 
@@ -78,10 +78,23 @@ def corners(x: jax.Array, size: int) -> list[jax.Array]:
 
 
 def softplus(temperature: float) -> Callable[[jax.Array], jax.Array]:
-    """A smooth ReLU, softplus(t·x)/t (Loo et al. 2023, section 4: t = 60); t = 0 is ReLU itself."""
+    """A smooth ReLU, softplus(t·x)/t (Loo et al. 2023, section 4: t = 60); t = 0 is ReLU itself.
+
+    The derivative is given as the sigmoid that it is: cheaper than what JAX derives from logaddexp.
+    """
     if temperature == 0:
         return nn.relu
-    return lambda x: nn.softplus(temperature * x) / temperature
+
+    @jax.custom_jvp
+    def smooth(x: jax.Array) -> jax.Array:
+        return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-temperature * jnp.abs(x))) / temperature
+
+    @smooth.defjvp
+    def tangent(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+        (x,), (dx,) = primals, tangents
+        return smooth(x), jax.nn.sigmoid(temperature * x) * dx
+
+    return smooth
 
 
 class BatchNorm(nn.Module):

@@ -1,10 +1,10 @@
-"""Pictures of distilled sets and of their training, as PNG bytes: the same input gives the same bytes.
+"""Pictures of distilled sets, of their training and of studies, as PNG bytes: the same input gives the same bytes.
 
-Both stand on a transparent ground, with writing in a grey that can be read on white and on near-black pages.
+All stand on a transparent ground, with writing in a grey that can be read on white and on near-black pages.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import cycle, product
 from typing import Any
 
@@ -13,9 +13,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from rcig.report.studies import Measured
 
 _INK = "#7b7b7b"
 _CELL, _GAP, _TITLE = 128, 12, 32
@@ -25,6 +28,7 @@ _CELL, _GAP, _TITLE = 128, 12, 32
 # grounds only (black, yellow).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _DASHES = ("-", "--", ":")
+_HOLLOW: dict[str, Any] = {"linestyle": "none", "markerfacecolor": "none", "label": None}
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -95,8 +99,7 @@ def training_curves(curves: Mapping[str, pd.DataFrame]) -> bytes:
     Each frame has the columns seed, step, seconds, loss and heldout_accuracy (a fraction, NaN where not measured).
     """
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(9, 3.1), dpi=200, layout="constrained")
-        by_step, by_time, loss = figure.subplots(1, 3)
+        figure, (by_step, by_time, loss) = _panels()
         by_step.set(title="Held-out accuracy", xlabel="Step")
         by_time.set(title="Held-out accuracy", xlabel="Seconds")
         loss.set(title="Outer loss", xlabel="Step")
@@ -112,8 +115,12 @@ def training_curves(curves: Mapping[str, pd.DataFrame]) -> bytes:
             _draw(by_time, measured, ("seconds", "heldout_accuracy"), **look, **dots)
             _draw(loss, smoothed(curve), ("step", "loss"), **look)
         figure.legend(*by_step.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+        return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -131,3 +138,85 @@ def smoothed(curve: pd.DataFrame) -> pd.DataFrame:
     window = 1 + curve["step"].nunique() // 50
     median = curve.groupby("seed")["loss"].transform(lambda loss: loss.rolling(window, 1, center=True).median())
     return curve.assign(loss=median)
+
+
+@matplotlib.rc_context(_STYLE)
+def study(measured: Measured) -> bytes:
+    """The figure that the study asks for; means over seeds."""
+    return _png(STUDIES[measured.study.figure](measured))
+
+
+def steps(measured: Measured) -> Figure:
+    """Time and held-out accuracy over both kinds of steps of adam, and the one against the other for all solvers.
+
+    Points whose body_weight is not that of most are hollow.
+    """
+    figure, (time, accuracy, both) = _panels()
+    time.set(title="Seconds per step", xlabel="inverse_steps")
+    accuracy.set(title="Held-out accuracy", xlabel="inverse_steps")
+    both.set(title="Held-out accuracy, all solvers", xlabel="Seconds per step")
+    for axes in (accuracy, both):
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    points = measured.points()
+    weights = points.get("body_weight", pd.Series(0, points.index))
+    hollow = weights != weights.mode()[0]
+    by_solver = dict(list(points.groupby("solver")))
+    adam = by_solver.pop("adam", points.iloc[:0]).sort_values("inverse_steps").groupby("inner_steps")
+    for (inner, line), colour in zip(adam, cycle(COLOURS), strict=False):
+        look = {"color": colour, "marker": "o", "markersize": 4, "label": f"adam, inner_steps {inner:g}"}
+        _mark(time, line, ("inverse_steps", "seconds_per_step"), hollow, **look)
+        _mark(accuracy, line, ("inverse_steps", "heldout_accuracy"), hollow, **look)
+        _mark(both, line, ("seconds_per_step", "heldout_accuracy"), hollow, **look, linestyle="none")
+    for (solver, line), marker in zip(by_solver.items(), ("s", "*", "D"), strict=False):
+        look = {"color": _INK, "marker": marker, "markersize": 9 if marker == "*" else 4, "label": solver}
+        dashes = "none"
+        if solver == "cg" and "cg_iterations" in line:
+            line, dashes = line.sort_values("cg_iterations"), "--"
+            for at in line[~hollow[line.index]].itertuples():
+                place = at.seconds_per_step, at.heldout_accuracy
+                both.annotate(f"{at.cg_iterations:g}", place, (4, -9), textcoords="offset points", color=_INK, size=7)
+        _mark(both, line, ("seconds_per_step", "heldout_accuracy"), hollow, **look, linestyle=dashes)
+    time.set_ylim(0)
+    handles, labels = both.get_legend_handles_labels()
+    for weight in weights[hollow].unique():
+        handles.append(Line2D([], [], color=_INK, marker="o", markersize=4, **_HOLLOW))
+        labels.append(f"hollow: body_weight {weight:g}")
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def subset(measured: Measured) -> Figure:
+    """Memory, time and held-out accuracy over the number of images of a backward pass."""
+    figure, panels = _panels()
+    columns = {
+        "memory_mb": "Memory of a step in MiB",
+        "seconds_per_step": "Seconds per step",
+        "heldout_accuracy": "Held-out accuracy",
+    }
+    for axes, (column, title) in zip(panels, columns.items(), strict=True):
+        axes.set(title=title, xlabel="subset")
+        for (label, line), colour in zip(measured.lines("subset").items(), cycle(COLOURS), strict=False):
+            axes.plot(line["subset"], line[column], color=colour, marker="o", markersize=4, label=label)
+    for axes in panels[:2]:
+        axes.set_ylim(0)
+    panels[2].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+STUDIES: dict[str, Callable[[Measured], Figure]] = {"steps": steps, "subset": subset}
+"""see rcig.params.Study.figure"""
+
+
+def _panels() -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(9, 3.1), dpi=200, layout="constrained")
+    return figure, list(figure.subplots(1, 3))
+
+
+def _mark(axes: Axes, points: pd.DataFrame, columns: tuple[str, str], hollow: pd.Series, **look: Any) -> None:
+    """Points joined by a line; the hollow ones for themselves."""
+    x, y = columns
+    aside = hollow[points.index]
+    axes.plot(points[x][~aside], points[y][~aside], **look)
+    if aside.any():
+        axes.plot(points[x][aside], points[y][aside], **look | _HOLLOW)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from rcig.report.studies import Measured
 from rcig.report.tables import IDENTITY
 
 
@@ -21,12 +22,17 @@ class Cell(NamedTuple):
 
 
 def render(
-    tables: Mapping[str, pd.DataFrame], pictures: Mapping[str, bytes], curves: bytes | None, datasets: Collection[str]
+    tables: Mapping[str, pd.DataFrame],
+    pictures: Mapping[str, bytes],
+    curves: bytes | None,
+    studies: Mapping[str, Measured],
+    drawn: Mapping[str, bytes],
+    datasets: Collection[str],
 ) -> str:
     """The page, without the sections that would be empty.
 
-    Of `tables` it shows accuracy, cross_architecture, membership_inference and times. `pictures` are PNG bytes by
-    experiment, `curves` those of the training curves; `datasets` names all that the experiments use.
+    Of `tables` it shows accuracy, cross_architecture, membership_inference, times and slopes. `pictures` are PNG bytes
+    by experiment, `curves` those of the training curves, `drawn` by study; `datasets` names all that are used.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -38,7 +44,7 @@ def render(
     )
     environment.filters |= {"data_uri": _data_uri, "merged": merged, "by_experiment": _by_experiment}
     return environment.get_template("page.html.j2").render(
-        tables=tables, pictures=pictures, curves=curves, datasets=datasets
+        tables=tables, pictures=pictures, curves=curves, studies=studies, drawn=drawn, datasets=datasets
     )
 
 

@@ -7,11 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+
+from rcig.report.studies import Measured
 
 IDENTITY = ["experiment", "dataset", "images_per_class", "method"]
 """What names a set. The experiment is part of it: two experiments may share all the rest and must not be pooled."""
 
+_STEPS = {"adam": ["inner_steps", "inverse_steps"], "cg": ["cg_iterations"]}
+"""solver -> what its time should be linear in"""
 _PROTOCOLS = {"loo2023": "No augmentation", "loo2023_augmented": "Augmentation"}
 _ATTACK_PROTOCOL = "membership_inference/"
 _HEADERS = {
@@ -125,6 +130,36 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.1f} s"
+
+
+def slopes(studies: Mapping[str, Measured]) -> pd.DataFrame:
+    """What one more iteration costs in time, or one more image of a backward pass in memory, by least squares."""
+    records = []
+    for name, measured in studies.items():
+        if measured.study.figure == "steps":
+            solvers = measured.points().groupby("solver", sort=False)
+            fits = [(f"solver {solver}", points, _STEPS.get(str(solver), [])) for solver, points in solvers]
+            unit, scale, column = "ms per step", 1000, "seconds_per_step"
+        else:
+            fits = [(line, points, ["subset"]) for line, points in measured.lines("subset").items()]
+            unit, scale, column = "MiB", 1, "memory_mb"
+        for line, points, over in fits:
+            if over and set(over) <= set(points) and len(points) > len(over) + 1:
+                found, fit = _least_squares(points[over], scale * points[column])
+                what = {"Study": name, "Points": f"{line} ({len(points)})".strip()}
+                records += [
+                    what | {"Per": term, "Slope": f"{slope:.3g} {unit}", "R²": f"{fit:.3f}"}
+                    for term, slope in zip(over, found, strict=True)
+                ]
+    return pd.DataFrame(records, columns=["Study", "Points", "Per", "Slope", "R²"])
+
+
+def _least_squares(x: pd.DataFrame, y: pd.Series) -> tuple[np.ndarray, float]:
+    """Slopes of a linear fit of y by all columns of x together, and its R²."""
+    design = np.column_stack([x.to_numpy(float), np.ones(len(x))])
+    solution = np.linalg.lstsq(design, y.to_numpy(), rcond=None)[0]
+    rest, total = np.var(y.to_numpy() - design @ solution), np.var(y.to_numpy())
+    return solution[:-1], float(1 - rest / total) if total else 1.0
 
 
 def to_markdown(table: pd.DataFrame) -> str:

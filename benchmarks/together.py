@@ -1,0 +1,75 @@
+"""Two ratios: k networks trained together over k times one, and the time that the loop spends waiting for data.
+
+python -m benchmarks.together --width 32 --networks 5
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.machine import seconds
+from rcig import params, whiten
+from rcig.data import Split
+from rcig.distill import Distilled, loop, make
+from rcig.nets import build
+from rcig.train import Schedule, trainer, unchanged
+from stages.common import run
+
+
+def main(*_: str) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--images", type=int, default=10)
+    parser.add_argument("--networks", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=50)
+    options = parser.parse_args()
+    one, many = (training(options.width, options.images, k, options.steps) for k in (1, options.networks))
+    k = options.networks
+    print(f"{k} networks together {many:.2f} s, one {one:.2f} s: {many / (k * one):.2f} of {k} times one")
+    print(f"share of the loop spent waiting for data: {waiting(options.width, options.steps):.3f}")
+
+
+def training(width: int, images: int, networks: int, steps: int) -> float:
+    """Seconds to train networks on a distilled set."""
+    net = build("conv", (28, 28, 1), 10, width=width, depth=3)
+    schedule = Schedule(steps, 1e-4, 10, 0.01, 256, unchanged)
+    fit = trainer(net, schedule, networks)
+    x = jax.random.normal(jax.random.key(0), (images, 28, 28, 1))
+    y = jax.nn.one_hot(jnp.arange(images) % 10, 10) - 0.1
+    return seconds(lambda: fit(jax.random.key(1), x, y), 3)
+
+
+def waiting(width: int, steps: int) -> float:
+    """1 − (steps on a batch that lies ready) / (the loop with batches drawn from 60,000 images)."""
+    known = params.load()
+    experiment = known.experiments["mnist_sample-ipc1-rcig"]
+    rng = np.random.default_rng(0)
+    train = Split(rng.integers(0, 256, (60_000, 28, 28, 1)).astype(np.uint8), (np.arange(60_000) % 10).astype(np.int32))
+    start = Distilled(jnp.zeros((10, 28, 28, 1)), jnp.eye(10) - 0.1, jnp.zeros(()))
+    distiller = make(known.datasets["mnist_sample"], experiment)
+    task = loop.Task(distiller, start, train, whiten.fit(train.images[:1000], zca=False), steps, 256, 10**6, seed=0)
+    step = loop.compiled_step(task, jax.random.key(1))
+    ready = jax.device_put((train.images[:256], train.labels[:256]))
+
+    def fixed() -> jax.Array:
+        state = distiller.init(jax.random.key(0), jax.tree.map(jnp.copy, start))
+        for i in range(steps):
+            state, info = step(i, state, *ready)
+        return info["loss"]
+
+    def drawn() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            _, curve = loop.distill(task, lambda distilled: 0.0, Path(folder) / "c.npz", "waiting")
+        return float(curve[-1]["seconds"] or 0)
+
+    drawn()
+    alone = seconds(fixed, 3)
+    return max(0.0, 1 - alone / sorted(drawn() for _ in range(3))[1])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,82 @@
+"""study STUDY: time, memory and held-out accuracy at every point of a study, one device, one row per point and seed."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from rcig import distill, params, rows, store
+from rcig.distill import loop
+from stages.common import RESULTS, machine, run
+from stages.distilling import CHECKPOINTS, Source, digest, load_source, make_task, returned_accuracy
+
+UNTIMED = 2
+"""The first steps are not timed: at automatic rates, solver adam searches for them in the first."""
+
+
+def main(name: str) -> None:
+    settings = params.load()
+    study = settings.study(name)
+    source = load_source(settings, study.base)
+    made = digest(source.dataset, study.base, study.grids, study.timing_steps)
+    folder = CHECKPOINTS / f"study-{name}-{made}"
+    points = study.points()
+    measured = []
+    for i, (point, experiment) in enumerate(points, 1):
+        for seed in experiment.seeds:
+            path, label = folder / f"{i}-{seed}.json", f"{name} {i}/{len(points)} seed {seed}"
+            if not path.exists():
+                task, checkpoint = make_task(source, experiment, seed), path.with_suffix(".npz")
+                store.save_json(path, measure(task, source, study, checkpoint, label))
+            measured.append(point | json.loads(path.read_text()))
+    rows.save_study(RESULTS / "study" / f"{name}.csv", name, study, measured)
+    shutil.rmtree(folder)
+
+
+def measure(task: loop.Task, source: Source, study: params.Study, checkpoint: Path, label: str) -> dict[str, Any]:
+    """What one run costs and brings: the columns rows.MEASURED. Its step is compiled once."""
+    state, step = loop.begin(task)
+    memory = memory_mb(step.lower(0, state, *batch(task, 0)).compile())
+    seconds = seconds_per_step(task, step, state, study.timing_steps)
+    _, curve = loop.distill(task, source.heldout_accuracy, checkpoint, label, step)
+    table = pd.DataFrame(curve).assign(seed=task.seed)
+    images, _ = distill.support(task.start, source.dataset.mirror)
+    accuracy = returned_accuracy(study.base, table).item()
+    values = task.seed, len(images), seconds, memory, accuracy, float(table["seconds"].max()), machine()
+    return dict(zip(rows.MEASURED, values, strict=True))
+
+
+def memory_mb(compiled: jax.stages.Compiled) -> float:
+    """MiB for the arguments, results and temporaries of a step: the compiler's plan, which is no measurement.
+
+    It is the same on every machine of one backend, whatever else runs there.
+    """
+    plan: Any = compiled.memory_analysis()
+    # The State that goes in shares its memory with the one that comes out.
+    inputs = plan.argument_size_in_bytes - plan.alias_size_in_bytes
+    return (plan.temp_size_in_bytes + inputs + plan.output_size_in_bytes) / 2**20
+
+
+def seconds_per_step(task: loop.Task, step: loop.Step, state: Any, timing_steps: int) -> float:
+    """Median over the steps after the first UNTIMED, each waited for."""
+    seconds = []
+    for i in range(UNTIMED + timing_steps):
+        images, labels = batch(task, i)
+        start = time.perf_counter()
+        state, _ = jax.block_until_ready(step(i, state, images, labels))
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds[UNTIMED:]))
+
+
+def batch(task: loop.Task, i: int) -> tuple[np.ndarray, np.ndarray]:
+    index = loop.batch_index(len(task.train.labels), task.batch_size, task.seed, i)
+    return task.train.images[index], task.train.labels[index]
+
+
+if __name__ == "__main__":
+    run(main)
