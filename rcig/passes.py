@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXIS = "images"
@@ -38,12 +37,10 @@ def all_devices() -> Mesh:
     return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def replicate(tree: Any) -> Any:
-    """The same arrays on every device of the mesh that is set, or as they are where none is."""
+def everywhere() -> NamedSharding | None:
+    """The sharding of arrays that lie whole on every device of the mesh that is set; None where none is."""
     mesh = jax.sharding.get_mesh()
-    if mesh.empty:
-        return tree
-    return jax.device_put(jax.tree.map(np.asarray, tree), NamedSharding(mesh, PartitionSpec()))
+    return None if mesh.empty else NamedSharding(mesh, PartitionSpec())
 
 
 def map_images(function: Callable[[Any], Any], images: Any, per_pass: int | None = None) -> Any:

@@ -52,7 +52,7 @@ for name, (numbers, changes) in cases.items():
             sets.append(np.asarray(distilled.images))
             if name == "dense" and devices == 4:
                 text = loop.compiled_step(task, jax.random.key(0)).lower(
-                    0, passes.replicate(method.init(jax.random.key(0), start)), train.images[:16], train.labels[:16]
+                    0, method.init(jax.random.key(0), start), train.images[:16], train.labels[:16]
                 ).compile().as_text()
                 assert "all-reduce" in text, "the devices do not share the work"
     moved = np.abs(sets[0] - start.images).max()

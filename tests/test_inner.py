@@ -467,3 +467,23 @@ def test_ill_conditioned_kernels_give_a_finite_gradient(what: str, solver: str) 
         run = jax.jit(partial(meta_gradient, problem.net, settings, rate, partial(support, mirror=False)))
         grad, _, info = run(single[0], rates(settings), jax.random.key(0), *single[1:])
     assert np.isfinite(flat(grad)).all(), info
+
+
+def test_a_64_bit_solve_in_32_bit_arithmetic_is_nearer_to_the_truth() -> None:
+    """Two images that are almost the same, and a ridge far below what 32 bits resolve beside the features."""
+    problem = tiny()
+    images = problem.distilled.images
+    images = images.at[1].set(images[0] + 1e-3 * images[1])
+    problem = problem._replace(distilled=problem.distilled._replace(images=images))
+
+    def final_layer(wide: bool, network: Any, distilled: Distilled) -> jax.Array:
+        settings = change(body_weight=0.0, float64_solve=wide)
+        task = make_problem(problem.net, settings, 1e-6, network, distilled.images, distilled.labels)
+        return inner.final_layer_alone(task).weights.head
+
+    truth = jax.jit(partial(final_layer, False))(problem.network, problem.distilled)
+    single = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (problem.network, problem.distilled))
+    with jax.enable_x64(False):
+        narrow, wide = (jax.jit(partial(final_layer, bits))(*single) for bits in (False, True))
+    assert wide.dtype == narrow.dtype == jnp.float32
+    assert relative(wide, truth) < 0.5 * relative(narrow, truth)

@@ -84,6 +84,31 @@ def test_a_run_that_was_stopped_anywhere_goes_on_to_the_same_arrays(tmp_path: Pa
         ]
 
 
+def test_the_best_set_is_returned_where_it_is_asked_for_also_after_a_stop(tmp_path: Path) -> None:
+    scores = {8: 0.3, 16: 0.9, 24: 0.5, 25: 0.7}
+    seen: list[Distilled] = []
+
+    def judge(distilled: Distilled) -> float:
+        seen.append(jax.tree.map(np.array, distilled))
+        return list(scores.values())[len(seen) - 1]
+
+    found, _ = loops.distill(task()._replace(returned="best"), judge, tmp_path / "c.npz", "test")
+    np.testing.assert_array_equal(found.images, seen[1].images)
+    again, _ = loops.distill(task()._replace(returned="best"), judge, tmp_path / "c.npz", "test")
+    np.testing.assert_array_equal(again.images, found.images)
+    last, _ = loops.distill(task(), judge, tmp_path / "c.npz", "test")
+    np.testing.assert_array_equal(last.images, seen[3].images)
+
+
+def test_a_batch_that_devices_cannot_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Three:
+        size = 3
+
+    monkeypatch.setattr(jax.sharding, "get_mesh", Three)
+    with pytest.raises(ValueError, match="a batch of 16 images cannot be shared by 3 devices; give a multiple"):
+        run(task(), tmp_path / "c.npz")
+
+
 def test_every_epoch_meets_every_example_once_in_a_new_order() -> None:
     epochs = [np.concatenate([loops.batch_index(40, 10, 0, 4 * e + i) for i in range(4)]) for e in range(2)]
     assert all(sorted(epoch) == list(range(40)) for epoch in epochs)
@@ -138,13 +163,10 @@ def workspace(tmp_path: Path) -> Path:
     """A folder with the preprocessed sample and one short RCIG experiment of two seeds."""
     yaml = YAML(typ="safe")
     settings = yaml.load((ROOT / "params.yaml").read_text())
-    experiment = settings["experiments"][NAME] | {
-        "width": 4,
-        "seeds": [0, 1],
-        "loop": {"steps": 40, "batch_size": 32, "validate_every": 20},
-    }
+    experiment = settings["experiments"][NAME] | {"width": 4, "seeds": [0, 1]}
+    experiment["loop"] = experiment["loop"] | {"steps": 40, "batch_size": 32, "validate_every": 20}
     with (tmp_path / "params.yaml").open("w") as file:
-        yaml.dump({"datasets": settings["datasets"], "experiments": {NAME: experiment}}, file)
+        yaml.dump({"datasets": settings["datasets"], "experiments": {NAME: experiment}, "studies": {}}, file)
     for part in ("rcig", "stages"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run([sys.executable, "-m", "stages.preprocess", "mnist_sample"], cwd=tmp_path, check=True)

@@ -78,6 +78,6 @@ def _network(dataset: DatasetParams, experiment: Experiment) -> Net:
 
 def _memory_gib() -> float:
     """Memory of the first device; on a CPU that of the machine."""
-    statistics = jax.devices()[0].memory_stats() or {}
+    statistics = jax.local_devices()[0].memory_stats() or {}
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return float(statistics.get("bytes_limit", installed)) / 2**30

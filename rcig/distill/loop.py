@@ -20,7 +20,7 @@ from tqdm import tqdm
 from rcig import store, whiten
 from rcig.data import Split
 from rcig.distill.base import Batch, Distilled, Distiller, Info
-from rcig.passes import replicate
+from rcig.passes import everywhere
 
 CHECKPOINT_SECONDS = 30.0
 """at most this much work is lost when a run is killed"""
@@ -81,7 +81,7 @@ def distill(
     state, new_step = begin(task)
     step = step or new_step
     reached = restore(checkpoint, state)
-    reached = reached._replace(state=replicate(reached.state))
+    reached = reached._replace(state=jax.jit(lambda state: state, out_shardings=everywhere())(reached.state))
 
     with tqdm(total=task.steps, initial=reached.step, desc=label, unit="step", disable=None, file=sys.stderr) as bar:
         for progress in _run(task, step, reached, checkpoint):
@@ -139,7 +139,7 @@ def compiled_step(task: Task, key: jax.Array) -> Step:
             batch = Batch(whiten.apply(task.whitening, images), jax.nn.one_hot(labels, classes))
             return task.distiller.step(jax.random.fold_in(key, i), state, batch)
 
-    return jax.jit(step, donate_argnums=1)
+    return jax.jit(step, donate_argnums=1, out_shardings=everywhere())
 
 
 def batch_index(examples: int, batch_size: int, seed: int, step: int) -> np.ndarray:
