@@ -52,7 +52,7 @@ def waiting(width: int, steps: int) -> float:
     start = Distilled(jnp.zeros((10, 28, 28, 1)), jnp.eye(10) - 0.1, jnp.zeros(()))
     distiller = make(known.datasets["mnist_sample"], experiment)
     task = loop.Task(distiller, start, train, whiten.fit(train.images[:1000], zca=False), steps, 256, 10**6, seed=0)
-    step = loop.compiled_step(task, jax.random.key(1))
+    _, step = loop.begin(task)
     ready = jax.device_put((train.images[:256], train.labels[:256]))
 
     def fixed() -> jax.Array:
@@ -63,10 +63,9 @@ def waiting(width: int, steps: int) -> float:
 
     def drawn() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            _, curve = loop.distill(task, lambda distilled: 0.0, Path(folder) / "c.npz", "waiting")
+            _, curve = loop.distill(task, lambda distilled: 0.0, Path(folder) / "c.npz", "waiting", step)
         return float(curve[-1]["seconds"] or 0)
 
-    drawn()
     alone = seconds(fixed, 3)
     return max(0.0, 1 - alone / sorted(drawn() for _ in range(3))[1])
 
