@@ -94,6 +94,7 @@ def test_distilling_teaches_networks_what_noise_does_not(name: str) -> None:
     assert teaches(METHODS[name]) > (before if name == "vig" else 0.8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_every_option_distils(name: str) -> None:
     assert teaches(dataclasses.replace(QUICK, **OPTIONS[name])) > 0.8

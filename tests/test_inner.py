@@ -271,6 +271,7 @@ def test_meta_gradient_is_that_of_the_closed_form_and_of_central_differences(cas
     assert float(jnp.abs(found.images).max()) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("member", ["rcig", "cig"])
 def test_adam_converges_to_the_exact_gradient(member: str) -> None:
     """CIG too: its inner problem is jointly convex in the body and the final layer, with the same minimum."""
@@ -286,6 +287,7 @@ def test_adam_converges_to_the_exact_gradient(member: str) -> None:
     assert errors[2] < 1e-3, errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["dense", "cg", "adam"])
 def test_subsets_give_the_full_gradient_on_average(solver: str) -> None:
     problem = tiny()
