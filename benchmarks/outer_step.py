@@ -20,6 +20,7 @@ from rcig import params, whiten
 from rcig.data import Split
 from rcig.distill import Distilled, chosen_settings, loop, make
 from stages.common import run
+from stages.study import memory_mb
 
 EXPERIMENT = "mnist_sample-ipc1-rcig"
 """gives all settings that the command line does not"""
@@ -31,7 +32,9 @@ def main(*_: str) -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--images", type=int, default=10, help="distilled images")
     parser.add_argument("--solver", choices=["auto", "adam", "dense", "cg"], default="auto")
-    parser.add_argument("--iterations", type=int, default=20, help="of cg; of adam both kinds of steps, half each")
+    parser.add_argument(
+        "--iterations", type=int, help="of cg, or of each kind of adam's steps (default: params.yaml's)"
+    )
     parser.add_argument("--subset", type=int, help="distilled images that a backward pass goes through (default: all)")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -41,16 +44,17 @@ def main(*_: str) -> None:
     print(json.dumps(found) if options.json else "\n".join(f"{name:15} {value}" for name, value in found.items()))
 
 
-def solver_settings(solver: str, iterations: int, subset: int | None = None) -> dict[str, Any]:
-    steps = {"inner_steps": iterations // 2, "inverse_steps": iterations // 2, "inner_rate": 1e-3, "inverse_rate": 0.1}
-    return {"solver": solver, "cg_iterations": iterations, "subset": subset or "all", **steps}
+def solver_settings(solver: str, iterations: int | None, subset: int | None = None) -> dict[str, Any]:
+    """The settings that the command line gives. A first step that searches for adam's rates is not timed."""
+    numbers = ("cg_iterations", "inner_steps", "inverse_steps")
+    return {"solver": solver, "subset": subset or "all"} | (dict.fromkeys(numbers, iterations) if iterations else {})
 
 
 class Case(NamedTuple):
     run: Callable[[], jax.Array]
     """one step; returns its loss"""
     memory_mb: float
-    """of the compiled step, in MiB: arguments, results and temporary arrays"""
+    """of the compiled step, in MiB"""
     experiment: params.Experiment
     """with the solver that was picked"""
 
@@ -75,19 +79,17 @@ def prepare(width: int, batch: int, images: int, settings: Mapping[str, Any]) ->
         jnp.zeros(()),
     )
     task = loop.Task(make(dataset, experiment), start, train, whitening, 10**6, batch, 10**6, seed=0)
-    state = task.distiller.init(jax.random.key(0), start)
-    step = loop.compiled_step(task, jax.random.key(1)).lower(0, state, *train).compile()
-    used: Any = step.memory_analysis()
-    memory = used.temp_size_in_bytes + used.argument_size_in_bytes + used.output_size_in_bytes
+    state, step = loop.begin(task)
+    compiled = step.lower(0, state, *train).compile()
     steps = 0
 
     def one() -> jax.Array:
         nonlocal state, steps
-        state, info = step(steps, state, *train)
+        state, info = compiled(steps, state, *train)
         steps += 1
         return info["loss"]
 
-    return Case(one, memory / 2**20, experiment)
+    return Case(one, memory_mb(compiled), experiment)
 
 
 def measure(width: int, batch: int, images: int, repeats: int, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,18 +2,18 @@
 
     python -m benchmarks.scaling --width 16 --batch 64 --plot scaling.png
 
-Every line has a fitted slope and the R² of the fit: both are straight lines, and memory is flat in the iterations.
+Prints the slope of every line and the R² of the fit. For `adam` there are as many Hessian-inverse as inner steps.
 """
 
 import argparse
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.machine import seconds
 from benchmarks.outer_step import prepare, solver_settings
+from rcig.report.tables import least_squares
 from stages.common import run
 
 IMAGES, ITERATIONS = (10, 20, 40, 80), (4, 8, 16, 32)
@@ -39,17 +39,10 @@ def main(*_: str) -> None:
     print(table.to_string(index=False))
     for (what, name), line in table.groupby(["axis", "solver"]):
         for quantity in ("seconds", "memory_mb"):
-            slope, fit = fitted(line["x"], line[quantity])
+            (slope,), fit = least_squares(line[["x"]], line[quantity])
             print(f"{quantity} per {what}, {name}: {slope:.4g}, R² {fit:.3f}")
     if options.plot:
         draw(table).savefig(options.plot, metadata={"Software": None})
-
-
-def fitted(x: pd.Series, y: pd.Series) -> tuple[float, float]:
-    """Slope of the least-squares line, and its R²."""
-    slope, offset = np.polyfit(x, y, 1)
-    spread = ((y - y.mean()) ** 2).sum()
-    return slope, 1 - ((y - offset - slope * x) ** 2).sum() / spread if spread else 1.0
 
 
 def draw(table: pd.DataFrame) -> Figure:
@@ -60,8 +53,7 @@ def draw(table: pd.DataFrame) -> Figure:
         strict=True,
     ):
         for name, line in table[table["axis"] == axis].groupby("solver"):
-            slope, _ = fitted(line["x"], line[quantity])
-            axes.plot(line["x"], line[quantity], "o-", label=f"{name}: {slope:.3g} per step of x")
+            axes.plot(line["x"], line[quantity], "o-", label=name)
         axes.set(xlabel=axis, ylabel=quantity.replace("_mb", " (MiB)"), ylim=(0, None))
         axes.legend(frameon=False)
     return figure

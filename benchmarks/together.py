@@ -1,6 +1,8 @@
 """Two ratios: k networks trained together over k times one, and the time that the loop spends waiting for data.
 
-python -m benchmarks.together --width 32 --networks 5
+    python -m benchmarks.together --width 32 --networks 5
+
+`--steps` are those of either loop. Median of three runs each.
 """
 
 import argparse
@@ -50,13 +52,21 @@ def waiting(width: int, steps: int) -> float:
     rng = np.random.default_rng(0)
     train = Split(rng.integers(0, 256, (60_000, 28, 28, 1)).astype(np.uint8), (np.arange(60_000) % 10).astype(np.int32))
     start = Distilled(jnp.zeros((10, 28, 28, 1)), jnp.eye(10) - 0.1, jnp.zeros(()))
-    distiller = make(known.datasets["mnist_sample"], experiment)
-    task = loop.Task(distiller, start, train, whiten.fit(train.images[:1000], zca=False), steps, 256, 10**6, seed=0)
+    task = loop.Task(
+        make(known.datasets["mnist_sample"], experiment),
+        start,
+        train,
+        whiten.fit(train.images[:1000], zca=False),
+        steps,
+        256,
+        10**6,
+        seed=0,
+    )
     _, step = loop.begin(task)
     ready = jax.device_put((train.images[:256], train.labels[:256]))
 
     def fixed() -> jax.Array:
-        state = distiller.init(jax.random.key(0), jax.tree.map(jnp.copy, start))
+        state, _ = loop.begin(task)
         for i in range(steps):
             state, info = step(i, state, *ready)
         return info["loss"]

@@ -63,13 +63,13 @@ class Problem(NamedTuple):
     """(n, C)"""
     l2: jax.Array | float
     """λ"""
-    body_weight: float = 1.0
+    body_weight: float
     """s"""
-    float64: bool = False
+    float64: bool
     """solve for the final layer in 64 bits"""
-    subset: int | None = None
+    subset: int | None
     """images that backward passes go through, drawn anew each time; None: all (Loo et al. 2023, section 3.6)"""
-    per_pass: int | None = None
+    per_pass: int | None
     """images at a time, see `passes`"""
 
 
@@ -125,7 +125,7 @@ def predict(out: Outputs, head: jax.Array) -> jax.Array:
 
 
 def head_and_residual(problem: Problem, head: Any, out: Outputs, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Ω and the residual t + ΦΩ − Y: of the given final layer, or of the closed form Ωᵀ = Φᵀ(ΦΦᵀ + λI)⁻¹(Y − t)."""
+    """Ω and the residual t + ΦΩ − Y: of the given final layer, or of the closed form Ω = Φᵀ(ΦΦᵀ + λI)⁻¹(Y − t)."""
     if head is not None:
         return head, predict(out, head) - y
     with _bits(problem):
@@ -227,7 +227,7 @@ def exact(problem: Problem, make_dual: Callable[[Problem, Outputs], "Dual"]) -> 
         # Woodbury: H = λ(Jᵀ(ΦΦᵀ + λI)⁻¹J + I/s), so H⁻¹ = (s I − s² Jᵀ(K + λI)⁻¹J) / λ.
         beta, info = dual.inverse(dual.push(g.body))
         v = jax.tree.map(lambda a, b: (s * a - s**2 * b) / l2, g.body, dual.pull(beta))
-        return Weights(v, None), info | {"inverse_loss": -_dot(v, g.body) / 2}
+        return Weights(v, None), info | {"inverse_loss": -optax.tree.vdot(v, g.body) / 2}
 
     inner_loss = (_square(residual) + l2 * (_square(shift) / s + _square(head))) / 2
     change = lambda direction: Outputs(dual.push(direction), jnp.zeros_like(dual.features))  # noqa: E731
@@ -356,7 +356,7 @@ def adam(problem: Problem, inner_steps: int, inverse_steps: int, rates: Rates, k
     def invert(g: Weights) -> tuple[Weights, Info]:
         def slope(v: Weights, key: jax.Array) -> tuple[Weights, jax.Array]:
             product = jax.jvp(lambda z: gradient(problem, z, key)[0], (z,), (v,))[1]
-            return jax.tree.map(jnp.subtract, product, g), _dot(v, product) / 2 - _dot(v, g)
+            return jax.tree.map(jnp.subtract, product, g), optax.tree.vdot(v, product) / 2 - optax.tree.vdot(v, g)
 
         zero = jax.tree.map(jnp.zeros_like, g)
         if not inverse_steps:
@@ -392,10 +392,6 @@ def _bits(problem: Problem) -> Any:
 
 def _final_layer_factor(phi: jax.Array, l2: jax.Array | float) -> Any:
     return cho_factor(phi @ phi.T + l2 * jnp.eye(len(phi), dtype=phi.dtype))
-
-
-def _dot(a: Any, b: Any) -> jax.Array:
-    return optax.tree.vdot(a, b)
 
 
 def _square(tree: Any) -> jax.Array:

@@ -145,7 +145,7 @@ def slopes(studies: Mapping[str, Measured]) -> pd.DataFrame:
             unit, scale, column = "MiB", 1, "memory_mb"
         for line, points, over in fits:
             if over and set(over) <= set(points) and len(points) > len(over) + 1:
-                found, fit = _least_squares(points[over], scale * points[column])
+                found, fit = least_squares(points[over], scale * points[column])
                 what = {"Study": name, "Points": f"{line} ({len(points)})".strip()}
                 records += [
                     what | {"Per": term, "Slope": f"{slope:.3g} {unit}", "R²": f"{fit:.3f}"}
@@ -154,7 +154,7 @@ def slopes(studies: Mapping[str, Measured]) -> pd.DataFrame:
     return pd.DataFrame(records, columns=["Study", "Points", "Per", "Slope", "R²"])
 
 
-def _least_squares(x: pd.DataFrame, y: pd.Series) -> tuple[np.ndarray, float]:
+def least_squares(x: pd.DataFrame, y: pd.Series) -> tuple[np.ndarray, float]:
     """Slopes of a linear fit of y by all columns of x together, and its R²."""
     design = np.column_stack([x.to_numpy(float), np.ones(len(x))])
     solution = np.linalg.lstsq(design, y.to_numpy(), rcond=None)[0]
