@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.machine import matmul_gflops, peak_rss_mb, seconds
 from rcig import params, whiten
-from rcig.data import Split
+from rcig.data.splits import Split, whole
 from rcig.distill import Distilled, chosen_settings, loop, make
 from stages.common import run
 from stages.study import memory_mb
@@ -72,20 +72,23 @@ def prepare(width: int, batch: int, images: int, settings: Mapping[str, Any]) ->
     experiment = dataclasses.replace(experiment, settings=chosen_settings(dataset, experiment))
     rng = np.random.default_rng(0)
     train = Split(rng.integers(0, 256, (batch, 28, 28, 1)).astype(np.uint8), (np.arange(batch) % 10).astype(np.int32))
-    whitening = whiten.fit(train.images, zca=False)
+    whitening = whiten.fit(train.images, "standard")
     start = Distilled(
         jnp.asarray(rng.normal(size=(images, 28, 28, 1)), jnp.float32),
         jax.nn.one_hot(jnp.arange(images) % 10, 10) - 0.1,
         jnp.zeros(()),
     )
-    task = loop.Task(make(dataset, experiment), start, train, whitening, 10**6, batch, 10**6, seed=0)
+    task = loop.Task(
+        make(dataset, experiment), start, whole(train), dataset.classes, whitening, 10**6, batch, 10**6, seed=0
+    )
     state, step = loop.begin(task)
-    compiled = step.lower(0, state, *train).compile()
+    read = loop.reader(task)
+    compiled = step.lower(0, state, *read(0)).compile()
     steps = 0
 
     def one() -> jax.Array:
         nonlocal state, steps
-        state, info = compiled(steps, state, *train)
+        state, info = compiled(steps, state, *read(steps))
         steps += 1
         return info["loss"]
 

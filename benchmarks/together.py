@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.machine import seconds
 from rcig import params, whiten
-from rcig.data import Split
+from rcig.data.splits import Split, whole
 from rcig.distill import Distilled, loop, make
 from rcig.nets import build
 from rcig.train import Schedule, trainer, unchanged
@@ -55,15 +55,16 @@ def waiting(width: int, steps: int) -> float:
     task = loop.Task(
         make(known.datasets["mnist_sample"], experiment),
         start,
-        train,
-        whiten.fit(train.images[:1000], zca=False),
+        whole(train),
+        10,
+        whiten.fit(train.images[:1000], "standard"),
         steps,
         256,
         10**6,
         seed=0,
     )
     _, step = loop.begin(task)
-    ready = jax.device_put((train.images[:256], train.labels[:256]))
+    ready = loop.reader(task)(0)
 
     def fixed() -> jax.Array:
         state, _ = loop.begin(task)

@@ -55,7 +55,8 @@ class DatasetParams:
     classes: int
     depth: int
     """stages of the convolutional network: 3 for 28 and 32 px, 4 for 64 px, 5 for 128 px"""
-    whitening: Literal["standard", "zca"]
+    whitening: Literal["standard", "zca", "zca_checkerboard"]
+    """see rcig.whiten; the paper: standard for grey images, zca for RGB, zca_checkerboard for 128 px"""
     mirror: bool
     """use every distilled image together with its mirror image"""
     l2_rate: float
@@ -70,6 +71,8 @@ class DatasetParams:
         positive(l2_rate=self.l2_rate)
         if not 0 < self.held_out < 1:
             raise ParamsError(f"expected held_out between 0 and 1, both excluded, got {self.held_out}")
+        if self.whitening == "zca_checkerboard" and self.resolution % 64:
+            raise ParamsError(f"zca_checkerboard needs a resolution that 64 divides, got {self.resolution}; use zca")
 
 
 @dataclass(frozen=True)
@@ -281,6 +284,25 @@ class Experiment:
             raise ParamsError(f"expected seeds to be different numbers, at least one, got {list(self.seeds)}")
 
 
+@dataclass(frozen=True)
+class FullDatasetParams:
+    """Networks trained on all training images but the held-out ones, tested on the whole test split."""
+
+    width: int
+    networks: int
+    steps: int
+    batch_size: int
+    learning_rate: float
+    """of Adam, after a warm-up over a tenth of the steps; falls to a hundredth as a cosine"""
+    augment: bool
+    validate_every: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        positive(width=self.width, networks=self.networks, steps=self.steps, batch_size=self.batch_size)
+        positive(learning_rate=self.learning_rate, validate_every=self.validate_every)
+
+
 FIGURES: dict[str, tuple[str, ...]] = {"steps": ("solver", "inner_steps", "inverse_steps"), "subset": ("subset",)}
 """What a study can be drawn as, and the settings that one of its grids must vary for that."""
 
@@ -320,6 +342,8 @@ class Study:
 @dataclass(frozen=True)
 class Params:
     datasets: dict[str, DatasetParams]
+    full_dataset: dict[str, FullDatasetParams]
+    """by dataset"""
     experiments: dict[str, Experiment]
     studies: dict[str, Study]
 
@@ -330,6 +354,10 @@ class Params:
     def experiment(self, name: str) -> Experiment:
         choice("experiments in params.yaml", "experiment", name, self.experiments)
         return self.experiments[name]
+
+    def full(self, name: str) -> FullDatasetParams:
+        choice("full_dataset in params.yaml", "dataset", name, self.full_dataset)
+        return self.full_dataset[name]
 
     def study(self, name: str) -> Study:
         choice("studies in params.yaml", "study", name, self.studies)
@@ -360,6 +388,8 @@ def parse_params(raw: Mapping[str, Any]) -> Params:
     bases = {f"studies.{name}.base": study.base for name, study in studies.items()}
     for where, experiment in ({f"experiments.{name}": e for name, e in experiments.items()} | bases).items():
         _check_references(where, experiment, params.datasets)
+    for name in params.full_dataset:
+        choice(f"full_dataset.{name}", "dataset", name, params.datasets)
     return dataclasses.replace(params, experiments=experiments, studies=studies)
 
 

@@ -44,12 +44,18 @@ Row = dict[str, Any]
 
 def of_networks(experiment: Experiment, values: Iterable[float], **where: Any) -> list[Row]:
     """One row for each of the networks' values; `where` gives protocol, architecture, width, seed and metric."""
-    shared = {
-        "dataset": experiment.dataset,
-        "images_per_class": experiment.images_per_class,
-        "method": experiment.method,
-    }
-    return [shared | where | {"network": i, "value": float(value)} for i, value in enumerate(values)]
+    return by_network(
+        values,
+        dataset=experiment.dataset,
+        images_per_class=experiment.images_per_class,
+        method=experiment.method,
+        **where,
+    )
+
+
+def by_network(values: Iterable[float], **shared: Any) -> list[Row]:
+    """One row for each of the networks' values, with all other columns but the experiment's in `shared`."""
+    return [shared | {"network": i, "value": float(value)} for i, value in enumerate(values)]
 
 
 def save(path: Path, name: str, rows: Sequence[Row]) -> None:

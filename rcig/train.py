@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import optax
 
+from rcig.data.splits import View
 from rcig.nets import Net, Variables
 
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
@@ -94,14 +95,19 @@ def trainer(net: Net, schedule: Schedule, networks: int) -> Callable[[jax.Array,
     return train_all
 
 
-def tester(net: Net) -> Callable[[Variables, np.ndarray], np.ndarray]:
-    """(variables of k networks, images (n, h, w, c)) -> logits (k, n, C), by TEST_BATCH images. Compiled once."""
+def tester(net: Net, transform: Callable[[np.ndarray], jax.Array]) -> Callable[[Variables, View], np.ndarray]:
+    """(variables of k networks, n real images) -> logits (k, n, C), by TEST_BATCH images. Compiled once.
+
+    `transform` makes the network's input of raw images: their whitening.
+    """
     forward = jax.jit(jax.vmap(net.apply, (0, None)))
 
-    def outputs(variables: Variables, x: np.ndarray) -> np.ndarray:
-        padded = np.concatenate([x, np.zeros((-len(x) % TEST_BATCH, *x.shape[1:]), x.dtype)])
-        parts = [forward(variables, part) for part in np.split(padded, len(padded) // TEST_BATCH)]
-        return np.concatenate([np.asarray(part) for part in parts], axis=1)[:, : len(x)]
+    def outputs(variables: Variables, images: View) -> np.ndarray:
+        count = len(images.members)
+        # The last batch is filled up with its first images, so that all are of one size.
+        positions = [np.arange(start, start + TEST_BATCH) % count for start in range(0, count, TEST_BATCH)]
+        parts = [np.asarray(forward(variables, transform(images.take(some).images))) for some in positions]
+        return np.concatenate(parts, axis=1)[:, :count]
 
     return outputs
 
@@ -111,12 +117,16 @@ def accuracy(logits: np.ndarray | jax.Array, labels: np.ndarray | jax.Array) -> 
     return (logits.argmax(-1) == labels).mean(-1)
 
 
-def validator(net: Net, x: np.ndarray, labels: np.ndarray) -> Callable[[jax.Array, jax.Array], float]:
-    """(images, their labels (n, C)) -> accuracy on held-out x, labels of two networks after a short training.
+def validator(
+    net: Net, held_out: View, transform: Callable[[np.ndarray], jax.Array]
+) -> Callable[[jax.Array, jax.Array], float]:
+    """(images, their labels (n, C)) -> accuracy on held-out images of two networks after a short training.
 
     Quick, and always from the same two starts: it shows the course of a run and compares runs. It is not a protocol.
     """
     schedule = Schedule(steps=300, learning_rate=1e-3, warmup=30, floor=0.01, batch_size=256, augment=unchanged)
-    train, outputs = trainer(net, schedule, 2), tester(net)
+    train, outputs = trainer(net, schedule, 2), tester(net, transform)
     key = jax.random.key(0)
-    return lambda images, targets: float(accuracy(outputs(train(key, images, targets), x), labels).mean())
+    return lambda images, targets: float(
+        accuracy(outputs(train(key, images, targets), held_out), held_out.labels).mean()
+    )

@@ -1,98 +1,185 @@
 """Whitening of raw images: mean and standard deviation per channel, and ZCA for colour images (Loo et al. 2023, C).
 
-Fitted on the training split only. Raw pixels are bytes, so their sums and second moments are whole numbers, exact in
-float64 in any order; the transforms are rounded to a fixed grid, which hides the last bits of the eigensolver.
+Fitted on the training split only. The transform is the same bits for any order of the images, however many are read at
+a time and whatever number of threads: raw pixels are bytes, whose sums and products are added up as whole numbers; the
+eigenvectors come from one thread; and the result is rounded to a grid, which hides what other processors would change
+in the last bits.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from math import isqrt
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.linalg import eigh
+from threadpoolctl import threadpool_limits
+
+Kind = Literal["standard", "zca", "zca_checkerboard"]
 
 ZCA_REGULARISATION = 0.1
 """times the mean eigenvalue (Loo et al. 2023, appendix C)"""
 GRID = 2.0**-16
 """of the rounded transforms"""
-CHUNK = 4096
-"""images that are held in float64 at a time"""
+BLOCK = 64
+"""side in pixels of the blocks of `zca_checkerboard`"""
+CHUNK = 256
+"""images whose products are added up at a time"""
+EXACT = 1024
+"""products of two bytes less 128 whose sum float32 holds exactly, in any order: 2²⁴ / 2¹⁴"""
 
 
 class Whitening(NamedTuple):
-    """x ↦ W ((x/255 − mean)/std) with d = h·w·c; W is empty (0, 0) where only mean and std are used."""
+    """x ↦ W ((x/255 − mean)/std − mean_image), W a (d, d) matrix for all d = h·w·c values or for each block of them.
+
+    With `standard` whitening W, its inverse and the mean image are empty and left out. With `zca_checkerboard` the
+    image is parted into (h/BLOCK)² blocks of every (h/BLOCK)-th row and column, which share one W.
+    """
 
     mean: np.ndarray
     """(c,)"""
     std: np.ndarray
     """(c,)"""
+    mean_image: np.ndarray
+    """(h, w, c), after mean and std, or (0, 0, c)"""
     forward: np.ndarray
-    """(d, d)"""
+    """(d, d), symmetric"""
     inverse: np.ndarray
     """(d, d)"""
+    eigenvalues: np.ndarray
+    """(d,) of the covariance before whitening, largest first"""
 
 
-def fit(images: np.ndarray, zca: bool) -> Whitening:
-    """The transform for uint8 images (n, h, w, c)."""
+def fit(images: np.ndarray, kind: Kind) -> Whitening:
+    """The transform for uint8 images (n, h, w, c), perhaps a memory map. Raises ValueError for a constant channel."""
     channels = images.shape[-1]
-    pixels = images[0].size // channels
-    total, moment = moments(images, products=zca)
-    mean = total.reshape(pixels, channels).mean(0) / len(images)
-    square = np.zeros(channels)
-    for start in range(0, len(images), CHUNK):
-        part = images[start : start + CHUNK].reshape(-1, channels).astype(np.int64)
-        square += (part**2).sum(0)
-    std = np.sqrt(square / (len(images) * pixels) - mean**2)
+    mean, std = channel_statistics(images)
     if not std.all():
         raise ValueError(f"channel {int(std.argmin())} has the same value in every training image; nothing to whiten")
-    forward = inverse = np.zeros((0, 0), np.float32)
-    if zca:
-        scale = np.tile(std, pixels)
-        mean_image = total / len(images)
-        covariance = (moment / len(images) - np.outer(mean_image, mean_image)) / np.outer(scale, scale)
-        forward, inverse = zca_transform(covariance)
-    return Whitening((mean / 255).astype(np.float32), (std / 255).astype(np.float32), forward, inverse)
+    none = np.zeros((0, 0), np.float32)
+    mean_image, forward, inverse, eigenvalues = np.zeros((0, 0, channels)), none, none, none.ravel()
+    if kind != "standard":
+        stride = images.shape[1] // BLOCK if kind == "zca_checkerboard" else 1
+        mean_image, covariance, examples = block_covariance(images, stride)
+        mean_image = (mean_image - mean) / std
+        scale = np.tile(std, len(covariance) // channels)
+        covariance /= scale
+        covariance /= scale[:, None]
+        forward, inverse, eigenvalues = zca_transform(covariance, rank=min(len(covariance), examples - stride**2))
+    numbers = (mean / 255, std / 255, mean_image, forward, inverse, eigenvalues)
+    return Whitening(*(number.astype(np.float32, copy=False) for number in numbers))
 
 
-def moments(images: np.ndarray, products: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Exact sums of pixels (d,) and, if asked for, of their products (d, d), as whole numbers in float64."""
-    size = images[0].size
-    total, moment = np.zeros(size), np.zeros((size, size) if products else (0, 0))
+def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel (c,), from exact counts of every value."""
+    counts = np.zeros((images.shape[-1], 256), np.int64)
     for start in range(0, len(images), CHUNK):
-        part = images[start : start + CHUNK].reshape(-1, size).astype(np.float64)
-        total += part.sum(0)
-        if products:
-            moment += part.T @ part
-    return total, moment
+        part = images[start : start + CHUNK]
+        counts += [np.bincount(part[..., c].ravel(), minlength=256) for c in range(len(counts))]
+    values, number = np.arange(256), counts[0].sum()
+    mean = counts @ values / number
+    return mean, np.sqrt(counts @ values**2 / number - mean**2)
 
 
-def zca_transform(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(Σ + εI)^(−1/2) and its inverse, with ε = ZCA_REGULARISATION · trace(Σ)/d."""
-    values, vectors = np.linalg.eigh(covariance)
-    values = np.sqrt(np.maximum(values, 0) + ZCA_REGULARISATION * np.trace(covariance) / len(covariance))
-    forward, inverse = (vectors / values) @ vectors.T, (vectors * values) @ vectors.T
-    return _rounded(forward), _rounded(inverse)
+def block_covariance(images: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Mean image (h, w, c); covariance (d, d) of the blocks about it, the mean over the blocks of an image; n·blocks.
+
+    `stride` 1 makes one block of the whole image.
+    """
+    blocks, size = stride**2, images[0].size // stride**2
+    total = np.zeros((blocks, size), np.int64)
+    moment = np.zeros((size, size))
+    for start in range(0, len(images), CHUNK):
+        part = to_blocks(images[start : start + CHUNK].astype(np.float32) - 128, stride)
+        total += part.sum(0, dtype=np.int64)
+        rows = part.reshape(-1, size)
+        for first in range(0, len(rows), EXACT):
+            some = rows[first : first + EXACT]
+            moment += some.T @ some
+    mean = total / len(images)
+    moment /= len(images) * blocks
+    # By rows, as a second matrix of this size may not fit into memory.
+    for i, row in enumerate(moment):
+        row -= (mean[:, i : i + 1] * mean).sum(0) / blocks
+    return from_blocks(mean[None] + 128, images.shape[1:], stride)[0], moment, len(images) * blocks
 
 
-def _rounded(matrix: np.ndarray) -> np.ndarray:
-    return (np.round(matrix / GRID) * GRID).astype(np.float32)
+def zca_transform(covariance: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(Σ + εI)^(−1/2), its inverse and the eigenvalues, with ε = ZCA_REGULARISATION · trace(Σ)/d. Uses up `covariance`.
+
+    Directions beyond the `rank` that the number of examples allows are left as they are: nothing is known of them.
+    """
+    size = len(covariance)
+    ridge = ZCA_REGULARISATION * np.trace(covariance) / size
+    with threadpool_limits(1, "blas"):
+        values, vectors = eigh(covariance.T, driver="evd", overwrite_a=True, check_finite=False)
+        del covariance
+        values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+        scale = np.sqrt(values + ridge)
+        scale[rank:] = 1
+        forward, inverse = (_from_eigenvectors(vectors, scaled) for scaled in (1 / scale, scale))
+    return forward, inverse, _rounded(values)
+
+
+def _from_eigenvectors(vectors: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """V diag(values) Vᵀ, rounded: the lower triangle by rows, and its mirror image."""
+    size, rows = len(vectors), 512
+    matrix = np.empty((size, size), np.float32)
+    for start in range(0, size, rows):
+        end = min(start + rows, size)
+        matrix[start:end, :end] = _rounded((vectors[start:end] * values) @ vectors[:end].T)
+        matrix[:start, start:end] = matrix[start:end, :start].T
+        square = matrix[start:end, start:end]
+        square[:] = np.tril(square) + np.tril(square, -1).T
+    return matrix
+
+
+def _rounded(array: np.ndarray) -> np.ndarray:
+    return (np.round(array / GRID) * GRID).astype(np.float32)
+
+
+def to_blocks(images, stride: int):  # type: ignore[no-untyped-def]
+    """(n, h, w, c) -> (n, stride², d): block (p, q) has rows p, p + stride, … and columns q, q + stride, …"""
+    n, height, width, channels = images.shape
+    parted = images.reshape(n, height // stride, stride, width // stride, stride, channels)
+    return parted.transpose(0, 2, 4, 1, 3, 5).reshape(n, stride**2, -1)
+
+
+def from_blocks(blocks, shape: tuple[int, ...], stride: int):  # type: ignore[no-untyped-def]
+    """The inverse of `to_blocks` for images of shape (h, w, c)."""
+    height, width, channels = shape
+    parted = blocks.reshape(-1, stride, stride, height // stride, width // stride, channels)
+    return parted.transpose(0, 3, 1, 4, 2, 5).reshape(-1, *shape)
 
 
 def apply(whitening: Whitening, images: jax.Array | np.ndarray) -> jax.Array:
     """uint8 images (n, h, w, c) -> whitened float32 of the same shape."""
     x = (jnp.asarray(images) / jnp.float32(255) - whitening.mean) / whitening.std
-    return _times(whitening.forward, x)
+    return _times(whitening.forward, x - whitening.mean_image) if whitening.forward.size else x
 
 
-def invert(whitening: Whitening, x: jax.Array) -> jax.Array:
+def on_device(whitening: Whitening, sharding: Any = None) -> Callable[[np.ndarray | jax.Array], jax.Array]:
+    """`apply` with this whitening, compiled. Its large matrix lies on the device, not in the compiled program."""
+    unused = {"inverse": whitening.inverse[:0, :0], "eigenvalues": whitening.eigenvalues[:0]}
+    arrays = jax.device_put(whitening._replace(**unused), sharding)
+    compiled = jax.jit(apply, out_shardings=sharding)
+    return lambda images: compiled(arrays, images)
+
+
+def invert(whitening: Whitening, x: jax.Array | np.ndarray) -> jax.Array:
     """Whitened images (n, h, w, c) -> brightness from 0 to 1 (outside where no real image would be)."""
-    return _times(whitening.inverse, x) * whitening.std + whitening.mean
+    x = _times(whitening.inverse, x) + whitening.mean_image if whitening.inverse.size else jnp.asarray(x)
+    return x * whitening.std + whitening.mean
 
 
-def to_pixels(whitening: Whitening, x: jax.Array) -> np.ndarray:
+def to_pixels(whitening: Whitening, x: jax.Array | np.ndarray) -> np.ndarray:
     """Whitened images -> uint8, clipped, for people."""
     return np.asarray(jnp.clip(jnp.round(invert(whitening, x) * 255), 0, 255).astype(jnp.uint8))
 
 
-def _times(matrix: np.ndarray, x: jax.Array) -> jax.Array:
-    # Symmetric, so the side of the product is free.
-    return (x.reshape(len(x), -1) @ matrix).reshape(x.shape) if matrix.size else x
+def _times(matrix: np.ndarray, x: jax.Array | np.ndarray) -> jax.Array:
+    stride = isqrt(x[0].size // len(matrix))
+    # Symmetric, so the side of the product is free. In full float32 on every device.
+    white = jnp.matmul(to_blocks(jnp.asarray(x), stride), matrix, precision=jax.lax.Precision.HIGHEST)
+    return from_blocks(white, x.shape[1:], stride)

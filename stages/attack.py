@@ -5,12 +5,12 @@ non-members are the test split.
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from rcig import attacks, data, nets, params, rows, store, train, whiten
-from stages.common import DATA, RESULTS, run
-from stages.inputs import Inputs, load_inputs
+from rcig import attacks, nets, params, rows, train
+from rcig.data import splits
+from stages.common import RESULTS, run
+from stages.inputs import Inputs, load_inputs, load_split
 
 MAX_MEMBERS = 10_000
 
@@ -33,13 +33,13 @@ def judge(inputs: Inputs, trained_on: str) -> list[rows.Row]:
         batch_size=settings.batch_size,
         augment=train.unchanged,
     )
-    fit, outputs = train.trainer(net, schedule, settings.networks), train.tester(net)
+    fit, outputs = train.trainer(net, schedule, settings.networks), train.tester(net, inputs.whitened)
     found = []
     for seed, support in inputs.supports():
         members = load_members(inputs, seed)
         variables = fit(jax.random.key(seed), *training_set(inputs, trained_on, support, members, seed))
-        logits = outputs(variables, np.concatenate([members.images, inputs.test_images]))
-        labels = np.concatenate([members.labels, inputs.test_labels])
+        logits = np.concatenate([outputs(variables, members), outputs(variables, inputs.test)], axis=1)
+        labels = np.concatenate([members.labels, inputs.test.labels])
         measured = [measure(one, labels, len(members.labels), settings, seed) for one in logits]
         where = {"protocol": f"membership_inference/{trained_on}", "architecture": "conv", "width": settings.width}
         for metric in measured[0]:
@@ -59,17 +59,17 @@ def measure(
     return {"accuracy": accuracy} | attacks.attack_all(logits, loss, is_member, settings.folds, seed)
 
 
-def load_members(inputs: Inputs, seed: int) -> data.Split:
-    """Whitened images and labels of the members."""
-    split = store.load(DATA / inputs.experiment.dataset / "train.npz", store.SPLIT)
-    seen = np.flatnonzero(~data.held_out_mask(split["labels"], inputs.dataset.held_out))
+def load_members(inputs: Inputs, seed: int) -> splits.View:
+    """Raw images and labels of the members."""
+    split = load_split(inputs.experiment.dataset, "train")
+    seen = np.flatnonzero(~splits.held_out_mask(split.labels, inputs.dataset.held_out))
     if len(seen) > MAX_MEMBERS:
         seen = np.random.default_rng(seed).choice(seen, MAX_MEMBERS, replace=False)
-    return data.Split(np.asarray(whiten.apply(inputs.whitening, split["images"][seen])), split["labels"][seen])
+    return splits.View(split, seen)
 
 
 def training_set(
-    inputs: Inputs, trained_on: str, support: tuple[jax.Array, jax.Array], members: data.Split, seed: int
+    inputs: Inputs, trained_on: str, support: tuple[jax.Array, jax.Array], members: splits.View, seed: int
 ) -> tuple[jax.Array, jax.Array]:
     """Images and labels (n, C) to train the attacked networks on."""
     if trained_on == "distilled":
@@ -77,9 +77,9 @@ def training_set(
     classes = inputs.dataset.classes
     chosen = np.arange(len(members.labels))
     if trained_on == "real_subset":
-        chosen = data.sample_per_class(members.labels, inputs.experiment.images_per_class, classes, seed)
-    targets = jax.nn.one_hot(members.labels[chosen], classes) - 1 / classes
-    return jnp.asarray(members.images[chosen]), targets
+        chosen = splits.sample_per_class(members.labels, inputs.experiment.images_per_class, classes, seed)
+    images, labels = members.take(chosen)
+    return inputs.whitened(images), jax.nn.one_hot(labels, classes) - 1 / classes
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ def make_workspace() -> None:
     settings = yaml.load(Path("params.yaml").read_text())
     settings = {
         "datasets": {DATASET: settings["datasets"][DATASET]},
+        "full_dataset": {DATASET: settings["full_dataset"][DATASET]},
         "experiments": {k: v for k, v in settings["experiments"].items() if v["dataset"] == DATASET},
         "studies": {},
     }

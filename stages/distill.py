@@ -28,7 +28,7 @@ def distill_all(name: str, writes: bool) -> None:
     settings = params.load()
     experiment = settings.experiment(name)
     source = load_source(settings, experiment)
-    checkpoints = CHECKPOINTS / f"{name}-{digest(source.dataset, experiment)}"
+    checkpoints = CHECKPOINTS / f"{name}-{digest(experiment.dataset, source.dataset, experiment)}"
     sets, curves = [], []
     for seed in experiment.seeds:
         task = make_task(source, experiment, seed)
@@ -38,7 +38,7 @@ def distill_all(name: str, writes: bool) -> None:
         curves.append(pd.DataFrame(curve).assign(seed=seed))
     if writes:
         chosen = dataclasses.replace(experiment, settings=distill.chosen_settings(source.dataset, experiment))
-        save(name, chosen, source.class_names, source.whitening, sets, pd.concat(curves))
+        save(name, chosen, source.real.class_names, source.real.whitening, sets, pd.concat(curves))
         shutil.rmtree(checkpoints, ignore_errors=True)
 
 

@@ -13,37 +13,51 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from rcig import data, distill, nets, params, store, train, whiten
+from rcig import distill, nets, params, store, train, whiten
+from rcig.data import splits
 from rcig.distill import loop
 from stages.common import DATA
 
 CHECKPOINTS = Path(".checkpoints")
 
 
+class Real(NamedTuple):
+    """The training images of a dataset, in two parts, and their whitening."""
+
+    seen: splits.View
+    """what a distiller sees"""
+    held_out: splits.View
+    """what all selection is made on"""
+    whitening: whiten.Whitening
+    class_names: np.ndarray
+
+
 class Source(NamedTuple):
     """The real images of a distillation."""
 
     dataset: params.DatasetParams
-    seen: data.Split
-    """the training images without their held-out part"""
-    whitening: whiten.Whitening
-    class_names: np.ndarray
+    real: Real
     heldout_accuracy: Callable[[distill.Distilled], float]
     """of networks trained on a set, on the held-out part"""
 
 
+def load_real(name: str, dataset: params.DatasetParams) -> Real:
+    split = store.load(DATA / name / "train.npz", store.SPLIT)
+    whitening = whiten.Whitening(**store.load(DATA / name / "whitening.npz", store.WHITENING))
+    mask = splits.held_out_mask(split["labels"], dataset.held_out)
+    images = splits.Split(split["images"], split["labels"])
+    seen, held_out = (splits.View(images, np.flatnonzero(part)) for part in (~mask, mask))
+    return Real(seen, held_out, whitening, split["class_names"])
+
+
 def load_source(settings: params.Params, experiment: params.Experiment) -> Source:
     dataset = settings.dataset(experiment.dataset)
-    split = store.load(DATA / experiment.dataset / "train.npz", store.SPLIT)
-    whitening = whiten.Whitening(**store.load(DATA / experiment.dataset / "whitening.npz", store.WHITENING))
-    held_out = data.held_out_mask(split["labels"], dataset.held_out)
-    seen = data.Split(split["images"][~held_out], split["labels"][~held_out])
-    judge = train.validator(
-        nets.build("conv", seen.images.shape[1:], dataset.classes, width=experiment.width, depth=dataset.depth),
-        np.asarray(whiten.apply(whitening, split["images"][held_out])),
-        split["labels"][held_out],
-    )
-    return Source(dataset, seen, whitening, split["class_names"], lambda s: judge(*distill.support(s, dataset.mirror)))
+    real = load_real(experiment.dataset, dataset)
+    shape = (dataset.resolution, dataset.resolution, dataset.channels)
+    net = nets.build("conv", shape, dataset.classes, width=experiment.width, depth=dataset.depth)
+    judge = train.validator(net, real.held_out, whiten.on_device(real.whitening))
+    accuracy = lambda distilled: judge(*distill.support(distilled, dataset.mirror))  # noqa: E731
+    return Source(dataset, real, accuracy)
 
 
 def make_task(source: Source, experiment: params.Experiment, seed: int) -> loop.Task:
@@ -51,8 +65,9 @@ def make_task(source: Source, experiment: params.Experiment, seed: int) -> loop.
     return loop.Task(
         distill.make(source.dataset, experiment),
         initial(source, experiment, seed),
-        source.seen,
-        source.whitening,
+        source.real.seen,
+        source.dataset.classes,
+        source.real.whitening,
         params.steps(source.dataset, experiment),
         experiment.loop.batch_size,
         experiment.loop.validate_every,
@@ -64,12 +79,12 @@ def make_task(source: Source, experiment: params.Experiment, seed: int) -> loop.
 
 def initial(source: Source, experiment: params.Experiment, seed: int) -> distill.Distilled:
     """The set a run starts from: random real images, or noise, with hard labels."""
-    seen, classes = source.seen, source.dataset.classes
-    index = data.sample_per_class(seen.labels, experiment.images_per_class, classes, seed)
-    images = whiten.apply(source.whitening, seen.images[index])
+    seen, classes = source.real.seen, source.dataset.classes
+    chosen = seen.take(splits.sample_per_class(seen.labels, experiment.images_per_class, classes, seed))
+    images = whiten.apply(source.real.whitening, chosen.images)
     if experiment.initialisation == "noise":
         images = jax.random.normal(jax.random.key(seed), images.shape)
-    return distill.Distilled(images, jax.nn.one_hot(seen.labels[index], classes) - 1 / classes, jnp.zeros(()))
+    return distill.Distilled(images, jax.nn.one_hot(chosen.labels, classes) - 1 / classes, jnp.zeros(()))
 
 
 def returned_accuracy(experiment: params.Experiment, curve: pd.DataFrame) -> pd.Series:
@@ -78,19 +93,18 @@ def returned_accuracy(experiment: params.Experiment, curve: pd.DataFrame) -> pd.
     return measured.max() if experiment.loop.returned == "best" else measured.last()
 
 
-def digest(dataset: params.DatasetParams, experiment: params.Experiment, *more: Any) -> str:
-    """Names what a run depends on, so that a checkpoint is never continued by another: settings, code, inputs."""
-    judging = ("evaluate", "cross_arch", "attack")
-    used = [
-        {key: value for key, value in dataclasses.asdict(experiment).items() if key not in judging},
-        dataclasses.asdict(dataset),
-        jax.__version__,
-        *more,
-    ]
-    content = hashlib.sha256(json.dumps(used, sort_keys=True).encode())
+def digest(dataset: str, *settings: Any) -> str:
+    """Names what a run depends on, so that a checkpoint is never continued by another: settings, code, real images."""
+    content = hashlib.sha256(json.dumps([*settings, jax.__version__], sort_keys=True, default=_as_dict).encode())
     modules = [module for name, module in sorted(sys.modules.items()) if name.split(".")[0] == "rcig"]
     files = [Path(module.__file__) for module in modules if module.__file__]
-    folder = DATA / experiment.dataset
-    for file in [*files, folder / "train.npz", folder / "whitening.npz"]:
-        content.update(hashlib.sha256(file.read_bytes()).digest())
+    for path in [*files, DATA / dataset / "train.npz", DATA / dataset / "whitening.npz"]:
+        with path.open("rb") as file:
+            content.update(hashlib.file_digest(file, "sha256").digest())
     return content.hexdigest()[:16]
+
+
+def _as_dict(settings: Any) -> dict[str, Any]:
+    """Settings without those that only judge a set."""
+    judging = ("evaluate", "cross_arch", "attack")
+    return {key: value for key, value in dataclasses.asdict(settings).items() if key not in judging}

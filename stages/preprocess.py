@@ -1,22 +1,49 @@
 """preprocess DATASET: raw images as arrays, and the whitening fitted on the training split."""
 
-from rcig import data, params, store, whiten
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from rcig import params, store, whiten
+from rcig.data import sources
 from stages.common import DATA, run
 
 
 def main(name: str) -> None:
     settings = params.load().dataset(name)
-    raw = data.read(name)
+    dataset = sources.open_dataset(name, settings.resolution)
     expected = (settings.resolution, settings.resolution, settings.channels)
-    if raw.train.images.shape[1:] != expected or len(raw.class_names) != settings.classes:
-        raise data.DataError(
+    if dataset.train.shape != expected or len(dataset.class_names) != settings.classes:
+        raise sources.DataError(
             f"datasets.{name} in params.yaml says images {expected} and {settings.classes} classes,"
-            f" the data has {raw.train.images.shape[1:]} and {len(raw.class_names)}; correct params.yaml"
+            f" the data has {dataset.train.shape} and {len(dataset.class_names)}; correct params.yaml"
         )
-    whitening = whiten.fit(raw.train.images, zca=settings.whitening == "zca")
-    for part, split in (("train", raw.train), ("test", raw.test)):
-        store.save(DATA / name / f"{part}.npz", store.SPLIT, **split._asdict(), class_names=raw.class_names)
-    store.save(DATA / name / "whitening.npz", store.WHITENING, **whitening._asdict())
+    folder = DATA / name
+    for file, part in (("train", dataset.train), ("test", dataset.test)):
+        write(folder / f"{file}.npz", part, dataset.class_names)
+    whitening = whiten.fit(store.load(folder / "train.npz", store.SPLIT)["images"], settings.whitening)
+    store.save(folder / "whitening.npz", store.WHITENING, **whitening._asdict())
+
+
+def write(path: Path, part: sources.Part, class_names: list[str]) -> None:
+    """Write a split while it is read."""
+    labels = np.empty(part.examples, np.int32)
+
+    def images() -> Iterator[np.ndarray]:
+        done = 0
+        with tqdm(total=part.examples, desc=part.where, unit="image", disable=None, file=sys.stderr) as bar:
+            for chunk in part.chunks():
+                labels[done : done + len(chunk.labels)] = chunk.labels
+                done += len(chunk.labels)
+                yield chunk.images
+                bar.update(len(chunk.labels))
+
+    pieces = store.Chunks((part.examples, *part.shape), "uint8", images())
+    # The labels are complete when the images are written, which come first.
+    store.save(path, store.SPLIT, images=pieces, labels=labels, class_names=class_names)
 
 
 if __name__ == "__main__":

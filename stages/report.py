@@ -1,4 +1,4 @@
-"""report: every experiment's rows, curves and pictures, every study's table -> reports/."""
+"""report: rows, curves and pictures of every experiment, tables of every study, facts of every dataset -> reports/."""
 
 from pathlib import Path
 
@@ -8,7 +8,10 @@ from stages.common import RESULTS, run
 
 def main() -> None:
     settings = params.load()
-    report.write(report.collect(RESULTS, list(settings.experiments), settings.studies), Path("reports"))
+    used = {experiment.dataset for experiment in settings.experiments.values()} | settings.full_dataset.keys()
+    datasets = [name for name in settings.datasets if name in used]
+    found = report.collect(RESULTS, list(settings.experiments), settings.studies, datasets, list(settings.full_dataset))
+    report.write(found, Path("reports"))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def main(name: str) -> None:
     settings = params.load()
     study = settings.study(name)
     source = load_source(settings, study.base)
-    made = digest(source.dataset, study.base, study.grids, study.timing_steps)
+    made = digest(study.base.dataset, source.dataset, study.base, study.grids, study.timing_steps)
     folder = CHECKPOINTS / f"study-{name}-{made}"
     points = study.points()
     measured = []
@@ -41,7 +41,7 @@ def main(name: str) -> None:
 def measure(task: loop.Task, source: Source, study: params.Study, checkpoint: Path, label: str) -> dict[str, Any]:
     """What one run costs and brings: the columns rows.MEASURED. Its step is compiled once."""
     state, step = loop.begin(task)
-    memory = memory_mb(step.lower(0, state, *batch(task, 0)).compile())
+    memory = memory_mb(step.lower(0, state, *loop.reader(task)(0)).compile())
     seconds = seconds_per_step(task, step, state, study.timing_steps)
     _, curve = loop.distill(task, source.heldout_accuracy, checkpoint, label, step)
     table = pd.DataFrame(curve).assign(seed=task.seed)
@@ -64,18 +64,13 @@ def memory_mb(compiled: jax.stages.Compiled) -> float:
 
 def seconds_per_step(task: loop.Task, step: loop.Step, state: Any, timing_steps: int) -> float:
     """Median over the steps after the first UNTIMED, each waited for."""
-    seconds = []
+    read, seconds = loop.reader(task), []
     for i in range(UNTIMED + timing_steps):
-        images, labels = batch(task, i)
+        images, labels = read(i)
         start = time.perf_counter()
         state, _ = jax.block_until_ready(step(i, state, images, labels))
         seconds.append(time.perf_counter() - start)
     return float(np.median(seconds[UNTIMED:]))
-
-
-def batch(task: loop.Task, i: int) -> tuple[np.ndarray, np.ndarray]:
-    index = loop.batch_index(len(task.train.labels), task.batch_size, task.seed, i)
-    return task.train.images[index], task.train.labels[index]
 
 
 if __name__ == "__main__":

@@ -28,5 +28,5 @@ def tfds_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not unpack.exists():
         pytest.skip("no real datasets: TFDS_DATA_DIR is not set and ../shared/data is not there")
     folder = tmp_path_factory.mktemp("tfds")
-    subprocess.run([sys.executable, unpack, folder, "mnist", "fashion_mnist"], check=True, capture_output=True)
+    subprocess.run([sys.executable, unpack, folder], check=True, capture_output=True)
     return folder

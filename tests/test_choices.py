@@ -95,6 +95,7 @@ def test_a_method_is_what_its_name_says(method: str) -> None:
         raw = {
             "datasets": {"mnist_sample": dataclasses.asdict(DATASET)},
             "experiments": {"x": as_yaml(dataclasses.replace(RCIG, method=method), settings)},
+            "full_dataset": {},
             "studies": {},
         }
         with pytest.raises(ParamsError, match=rf"experiments.x.settings.\w+: {method} has .*, got"):

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh
 from rcig import passes
-from rcig.data import Split
+from rcig.data.splits import Split, whole
 from rcig.distill import Distilled, implicit, loop
 from rcig.nets import build
 from rcig.whiten import fit
@@ -47,14 +47,14 @@ for name, (numbers, changes) in cases.items():
         mesh = Mesh(np.array(jax.devices()[:devices]), (passes.AXIS,), axis_types=(AxisType.Auto,))
         with jax.set_mesh(mesh):
             method = implicit.implicit_gradient(net, settings, 1e-3, False, 4)
-            task = loop.Task(method, start, train, fit(train.images, zca=False), 4, 16, 4, seed=0)
+            task = loop.Task(method, start, whole(train), 3, fit(train.images, "standard"), 4, 16, 4, seed=0)
             distilled, _ = loop.distill(task, lambda s: 0.0, Path(sys.argv[1]) / f"{name}{devices}.npz", name)
             sets.append(np.asarray(distilled.images))
             if name == "dense" and devices == 4:
-                whole = jax.jit(lambda state: state, out_shardings=passes.everywhere())
-                state = whole(method.init(jax.random.key(0), start))
+                spread = jax.jit(lambda state: state, out_shardings=passes.everywhere())
+                state = spread(method.init(jax.random.key(0), start))
                 step = loop.compiled_step(task, jax.random.key(0))
-                text = step.lower(0, state, train.images[:16], train.labels[:16]).compile().as_text()
+                text = step.lower(0, state, *loop.reader(task)(0)).compile().as_text()
                 assert "all-reduce" in text, "the devices do not share the work"
     moved = np.abs(sets[0] - start.images).max()
     found[name] = [float(np.abs(images - sets[0]).max() / moved) for images in sets]
@@ -106,7 +106,10 @@ def test_two_processes_distil_what_one_does(tmp_path: Path) -> None:
     experiment = settings["experiments"][name] | {"width": 4}
     experiment["loop"] |= {"steps": 20, "batch_size": 32, "validate_every": 10}
     with (tmp_path / "params.yaml").open("w") as file:
-        yaml.dump({"datasets": settings["datasets"], "experiments": {name: experiment}, "studies": {}}, file)
+        yaml.dump(
+            {"datasets": settings["datasets"], "full_dataset": {}, "experiments": {name: experiment}, "studies": {}},
+            file,
+        )
     command = [sys.executable, "-m", "stages.distill", name]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run(

@@ -13,6 +13,7 @@ from test_inner import SETTINGS
 from test_train import blobs
 
 from rcig import passes, train
+from rcig.data.splits import Split, whole
 from rcig.distill import Batch, Distilled, implicit, pool
 from rcig.distill.rates import BACK, GROWTH, INTERVAL, LOWER, LOWEST, RAISE, Rate, adapt, choose
 from rcig.inner import Rates
@@ -83,7 +84,8 @@ def teaches(settings: Any, steps: int = 80) -> float:
 
 def judge(images: jax.Array, labels: jax.Array) -> float:
     x, _, truth = blobs(90)
-    return train.validator(build("conv", (8, 8, 1), 3, width=4, depth=2), np.asarray(x), truth)(images, labels)
+    net = build("conv", (8, 8, 1), 3, width=4, depth=2)
+    return train.validator(net, whole(Split(np.asarray(x), truth)), jnp.asarray)(images, labels)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -17,11 +17,12 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 
 from rcig import store, whiten
-from rcig.data import Split
+from rcig.data.splits import Split, whole
 from rcig.distill import Batch, Distilled, Distiller
 from rcig.distill import loop as loops
 
-PLAIN = whiten.Whitening(np.zeros(1, np.float32), np.ones(1, np.float32), np.zeros((0, 0)), np.zeros((0, 0)))
+NONE = np.zeros((0, 0), np.float32)
+PLAIN = whiten.Whitening(np.zeros(1, np.float32), np.ones(1, np.float32), NONE[..., None], NONE, NONE, NONE.ravel())
 START = Distilled(jnp.zeros((2, 2, 2, 1)), jnp.eye(2) - 0.5, jnp.zeros(()))
 
 
@@ -41,11 +42,15 @@ def drift(diverge_at: int = 10**9) -> Distiller:
 def task(steps: int = 25, diverge_at: int = 10**9) -> loops.Task:
     rng = np.random.default_rng(0)
     train = Split(rng.integers(0, 255, (40, 2, 2, 1)).astype(np.uint8), np.arange(40, dtype=np.int32) % 2)
-    return loops.Task(drift(diverge_at), START, train, PLAIN, steps, batch_size=16, validate_every=8, seed=3)
+    return loops.Task(drift(diverge_at), START, whole(train), 2, PLAIN, steps, batch_size=16, validate_every=8, seed=3)
 
 
 def run(task: loops.Task, checkpoint: Path) -> tuple[Distilled, list[dict[str, Any]]]:
     return loops.distill(task, lambda distilled: float(distilled.images.mean()), checkpoint, "test")
+
+
+def restored(checkpoint: Path) -> loops.Progress:
+    return loops.restore(checkpoint, drift().init(jax.random.key(0), START), drift().result)
 
 
 def test_the_curve_has_every_validation_and_the_last_step(tmp_path: Path) -> None:
@@ -76,7 +81,7 @@ def test_a_run_that_was_stopped_anywhere_goes_on_to_the_same_arrays(tmp_path: Pa
             patch.setattr(loops, "CHECKPOINT_SECONDS", 0)
             with pytest.raises(Stop):
                 loops.distill(task(), judge, path, "test")
-        assert loops.restore(path, drift().init(jax.random.key(0), START)).step >= 8
+        assert restored(path).step >= 8
         found, resumed = run(task(), path)
         np.testing.assert_array_equal(found.images, expected.images)
         assert [(r["step"], r["loss"], r["heldout_accuracy"]) for r in resumed] == [
@@ -121,7 +126,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_good_s
     with pytest.raises(loops.DivergedError, match=r"step 13 is not finite: loss nan; lower learning_rate") as error:
         run(task(diverge_at=13), path)
     assert "\n" not in str(error.value)
-    kept = loops.restore(path, drift().init(jax.random.key(0), START))
+    kept = restored(path)
     assert 0 < kept.step < 13
     assert np.isfinite(kept.state[0].images).all()
 
@@ -131,7 +136,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     run(task(), path)
     other = START._replace(images=jnp.zeros((3, 2, 2, 1)))
     with pytest.raises(store.StoreError, match=r"a checkpoint of other settings .* remove .*run to start"):
-        loops.restore(path, (other, jnp.zeros((), jnp.int32)))
+        loops.restore(path, (other, jnp.zeros((), jnp.int32)), lambda state: state[0])
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(store.StoreError, match=r"not a whole \.npz file"):
         run(task(), path)
@@ -166,7 +171,10 @@ def workspace(tmp_path: Path) -> Path:
     experiment = settings["experiments"][NAME] | {"width": 4, "seeds": [0, 1]}
     experiment["loop"] = experiment["loop"] | {"steps": 40, "batch_size": 32, "validate_every": 20}
     with (tmp_path / "params.yaml").open("w") as file:
-        yaml.dump({"datasets": settings["datasets"], "experiments": {NAME: experiment}, "studies": {}}, file)
+        yaml.dump(
+            {"datasets": settings["datasets"], "full_dataset": {}, "experiments": {NAME: experiment}, "studies": {}},
+            file,
+        )
     for part in ("rcig", "stages"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run([sys.executable, "-m", "stages.preprocess", "mnist_sample"], cwd=tmp_path, check=True)

@@ -8,7 +8,8 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from rcig import data, evaluate, nets, params
+from rcig import evaluate, nets, params
+from rcig.data import sources
 from rcig.params import ParamsError
 
 
@@ -19,7 +20,7 @@ def raw() -> dict[str, Any]:
     # Entries share what stands under an anchor; a copy each lets a test change one of them alone.
     return {
         section: {name: copy.deepcopy(entry) for name, entry in content[section].items()}
-        for section in ("datasets", "experiments", "studies")
+        for section in ("datasets", "full_dataset", "experiments", "studies")
     }
 
 
@@ -32,16 +33,19 @@ def test_the_projects_own_settings_are_valid() -> None:
 
 def test_every_entry_of_the_catalogue_can_be_switched_on() -> None:
     shared = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["shared"]
-    loaded = params.parse_params({section: shared[section] for section in ("datasets", "experiments", "studies")})
+    loaded = params.parse_params(
+        {section: shared[section] for section in ("datasets", "full_dataset", "experiments", "studies")}
+    )
     assert len(loaded.experiments) == len(shared["experiments"])
     assert len(loaded.studies) == len(shared["studies"])
+    assert loaded.full_dataset.keys() == shared["full_dataset"].keys()
 
 
 def test_names_are_those_of_the_code_behind_them() -> None:
     assert set(typing.get_args(params.Protocol)) == set(evaluate.PROTOCOLS)
     assert set(typing.get_args(params.Architecture)) == set(nets.ARCHITECTURES)
     shared = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["shared"]
-    assert set(shared["datasets"]) == set(data.SOURCES)
+    assert set(shared["datasets"]) == set(sources.SOURCES)
 
 
 def test_asking_for_what_is_not_listed() -> None:
@@ -73,7 +77,7 @@ def test_asking_for_a_study_that_is_not_listed(raw: dict[str, Any]) -> None:
 
 
 def test_there_may_be_nothing_to_do(raw: dict[str, Any]) -> None:
-    loaded = params.parse_params(raw | {"experiments": {}, "studies": {}})
+    loaded = params.parse_params(raw | {"full_dataset": {}, "experiments": {}, "studies": {}})
     assert loaded.experiments == loaded.studies == {}
 
 

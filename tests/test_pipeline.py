@@ -16,7 +16,8 @@ from ruamel.yaml import YAML
 yaml = YAML()
 RCIG, RANDOM = "mnist_sample-ipc1-rcig", "mnist_sample-ipc1-random_real"
 STUDY = "subset"
-STAGES = ["preprocess", "distill", "picture", "evaluate", "cross_arch", "attack", "study", "report"]
+EXPERIMENT_STAGES = ["attack", "cross_arch", "distill", "evaluate", "picture"]
+STAGES = ["preprocess", "describe", "full_dataset", *EXPERIMENT_STAGES, "study", "report"]
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "DVC_NO_ANALYTICS": "1",
@@ -62,6 +63,8 @@ from pathlib import Path
 
 name, key = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
 outs = {
+    "describe": [f"results/data/{key}.{kind}" for kind in ("json", "png")],
+    "full_dataset": [f"results/full_dataset/{key}{part}.csv" for part in ("", "-curve")],
     "preprocess": [f"artifacts/data/{key}/{part}.npz" for part in ("train", "test", "whitening")],
     "distill": [
         f"artifacts/distilled/{key}.npz", f"results/distill/{key}/summary.json", f"results/distill/{key}/curve.csv"
@@ -100,15 +103,17 @@ def clone(tmp_path: Path) -> Path:
     chosen["mnist-ipc1-rcig"] = dict(experiments[RCIG]) | {"dataset": "mnist"}
     datasets = {name: shared[name] for name in ("mnist_sample", "mnist")}
     studies = {STUDY: settings["shared"]["studies"][STUDY]}
-    save(workspace, json.loads(json.dumps({"datasets": datasets, "experiments": chosen, "studies": studies})))
+    full = {"mnist": settings["shared"]["full_dataset"]["mnist"]}
+    sections = {"datasets": datasets, "full_dataset": full, "experiments": chosen, "studies": studies}
+    save(workspace, json.loads(json.dumps(sections)))
 
     subprocess.run(["git", "init", "-q"], cwd=workspace, check=True)
     dvc(workspace, "init", "-q")
     shutil.copy(ROOT / ".dvc" / "config", workspace / ".dvc" / "config")
     assert ran(workspace) == sorted(
-        [f"preprocess {name}" for name in datasets]
-        + [f"{stage} {name}" for stage in STAGES[1:-2] for name in chosen]
-        + [f"study {STUDY}", "report "]
+        [f"{stage} {name}" for stage in ("preprocess", "describe") for name in datasets]
+        + [f"{stage} {name}" for stage in EXPERIMENT_STAGES for name in chosen]
+        + ["full_dataset mnist", f"study {STUDY}", "report "]
     )
     return workspace
 
@@ -136,8 +141,7 @@ def test_only_what_a_change_touches_runs_again(clone: Path) -> None:
     settings = yaml.load(text)
     settings["experiments"][RCIG]["settings"]["learning_rate"] = 0.01
     save(clone, settings)
-    chain = ["attack", "cross_arch", "distill", "evaluate", "picture"]
-    assert ran(clone) == [f"{stage} {RCIG}" for stage in chain] + ["report "]
+    assert ran(clone) == [f"{stage} {RCIG}" for stage in EXPERIMENT_STAGES] + ["report "]
 
     settings["experiments"][RCIG]["evaluate"]["networks"] = 4
     save(clone, settings)
@@ -145,10 +149,9 @@ def test_only_what_a_change_touches_runs_again(clone: Path) -> None:
 
     settings["datasets"]["mnist"]["l2_rate"] = 1e-3
     save(clone, settings)
-    assert ran(clone) == [
-        *(f"{stage} mnist-ipc1-rcig" for stage in ("attack", "cross_arch", "distill", "evaluate", "picture")),
-        "report ",
-    ]
+    assert ran(clone) == sorted(
+        [*(f"{stage} mnist-ipc1-rcig" for stage in EXPERIMENT_STAGES), "full_dataset mnist", "report "]
+    )
 
     settings["studies"][STUDY]["grids"][0]["subset"] = [10, 20]
     save(clone, settings)
@@ -192,7 +195,9 @@ def test_the_whole_pipeline_leaves_a_report_and_runs_once(tmp_path: Path) -> Non
     study = settings["shared"]["studies"][STUDY]
     study["base"] |= {"images_per_class": 1, "width": 2, "loop": dict(study["base"]["loop"]) | {"steps": 4}}
     study |= {"grids": [{"subset": [5, "all"]}], "timing_steps": 1}
-    settings = {"datasets": settings["datasets"], "experiments": {RCIG: experiment}, "studies": {STUDY: study}}
+    full = {name: values | {"width": 4, "steps": 20} for name, values in settings["full_dataset"].items()}
+    settings |= {"full_dataset": full, "experiments": {RCIG: experiment}, "studies": {STUDY: study}}
+    del settings["shared"]
     save(tmp_path, settings)
     dvc(tmp_path, "init", "--no-scm", "-q")
     dvc(tmp_path, "repro")
@@ -200,6 +205,7 @@ def test_the_whole_pipeline_leaves_a_report_and_runs_once(tmp_path: Path) -> Non
     accuracy = table[table.protocol == "loo2023"]
     assert set(zip(accuracy.seed, accuracy.network, strict=True)) == {(0, 0), (0, 1), (1, 0), (1, 1)}
     assert table.value.between(0, 1).all()
+    assert set(table[table.method == "full_dataset"].network) == {0, 1}
     assert set(table[table.protocol == "cross_architecture"].architecture) == {"conv", "conv_bn"}
     assert "auc/threshold" in set(table.metric)
     assert (tmp_path / "reports" / "figures" / f"study-{STUDY}.png").exists()

@@ -40,9 +40,20 @@ ATTACKS = ("threshold", "knn")
 
 _SHARED = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["shared"]
 STUDIES = params.parse_params(
-    {"datasets": _SHARED["datasets"], "experiments": {}, "studies": _SHARED["studies"]}
+    {"datasets": _SHARED["datasets"], "full_dataset": {}, "experiments": {}, "studies": _SHARED["studies"]}
 ).studies
 STUDIED = ("solver_steps", "subset")
+
+FACTS: dict[str, dict[str, Any]] = {
+    "mnist_sample": {"shape": [28, 28, 1], "classes": 10, "spectrum": [], "ridge": None, "whitening": "standard"},
+    "cifar10": {
+        "shape": [32, 32, 3],
+        "classes": 30,
+        "spectrum": [[1, 900.0], [50, 1.0], [3072, 0.0]],
+        "ridge": 0.1,
+        "whitening": "zca",
+    },
+}
 
 Rows = list[dict[str, Any]]
 
@@ -81,6 +92,31 @@ def save_rows(path: Path, rows: Rows) -> None:
         writer = csv.DictWriter(file, list(tidy.COLUMNS))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def facts(dataset: str) -> dict[str, Any]:
+    """What stages.describe says of a dataset."""
+    classes = FACTS[dataset]["classes"]
+    return {name: value for name, value in FACTS[dataset].items() if name != "classes"} | {
+        "title": f"The title of {dataset}",
+        "licence": "a licence",
+        "citation": "A. Author: a paper",
+        "url": "https://example.org/",
+        "test": "validation",
+        "class_names": [f"class {i}" for i in range(classes)],
+        "counts": {"train": [1000 + i for i in range(classes)], "test": [100] * classes},
+        "held_out": 77,
+        "round_trip": 1,
+    }
+
+
+def full_rows() -> Rows:
+    shared = {"experiment": "cifar10-full_dataset", "dataset": "cifar10", "images_per_class": 4500}
+    where = {"protocol": "full_dataset_augmented", "architecture": "conv", "width": 32, "seed": 0, "metric": "accuracy"}
+    values = (0.8, 0.82)
+    return [
+        {**shared, "method": "full_dataset", **where, "network": i, "value": value} for i, value in enumerate(values)
+    ]
 
 
 def curve(accuracy: float, seeds: Iterable[int] = (0, 1)) -> pd.DataFrame:
@@ -152,6 +188,12 @@ def make_results(folder: Path) -> Path:
     """Everything that the other stages leave for all experiments and studies."""
     for name, study in STUDIES.items():
         tidy.save_study(folder / "study" / f"{name}.csv", name, study, study_rows(name))
+    save_rows(folder / "full_dataset" / "cifar10.csv", full_rows())
+    (folder / "data").mkdir()
+    for dataset in FACTS:
+        (folder / "data" / f"{dataset}.json").write_text(json.dumps(facts(dataset)))
+        picture = figures.image_grid(np.zeros((2, 4, 4, 1), np.uint8), ["a", "b"], 2)
+        (folder / "data" / f"{dataset}.png").write_bytes(picture)
     for experiment in EXPERIMENTS:
         for stage in ("evaluate", "cross_arch", "attack"):
             save_rows(folder / stage / f"{experiment}.csv", measurements(experiment, stage))
@@ -170,7 +212,9 @@ def results(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    return collect(make_results(tmp_path_factory.mktemp("results")), list(EXPERIMENTS), STUDIES)
+    return collect(
+        make_results(tmp_path_factory.mktemp("results")), list(EXPERIMENTS), STUDIES, list(FACTS), ["cifar10"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -204,12 +248,26 @@ def test_percent_does_not_hide_a_nan() -> None:
 
 def test_accuracy_against_loops(report: Report) -> None:
     table = tables.accuracy(report.rows)
-    assert list(table["Experiment"]) == list(EXPERIMENTS)
-    for line in table.to_dict("records"):
+    assert list(table["Experiment"]) == ["cifar10-full_dataset", *EXPERIMENTS]
+    for line in table.to_dict("records")[1:]:
         name = line["Experiment"]
         assert (line["Dataset"], line["Images per class"], line["Method"], line["Width"]) == (*EXPERIMENTS[name], 64)
         assert line["No augmentation"] == in_percent(select("evaluate", experiment=name, protocol="loo2023"))
         assert line["Augmentation"] == in_percent(select("evaluate", experiment=name, protocol="loo2023_augmented"))
+
+
+def test_the_full_dataset_stands_in_the_column_of_its_augmentation(report: Report) -> None:
+    line = tables.accuracy(report.rows).iloc[0]
+    assert line["Augmentation"] == "81.0 ± 1.4 (2)"
+    assert line["No augmentation"] == ""
+    assert line["Published"] == "84.8 ± 0.1"
+
+
+def test_what_a_dataset_holds(report: Report) -> None:
+    line = tables.datasets(report.facts).to_dict("records")[1]
+    assert line["Images"] == "32 × 32 × 3"
+    assert (line["Train"], line["Held out"], line["Test"]) == (f"{sum(range(1000, 1030)):,}", "77", "3,000")
+    assert (line["Test part"], line["Classes"]) == ("validation", 30)
 
 
 def test_a_protocol_that_was_not_run_is_empty(report: Report) -> None:
@@ -257,23 +315,24 @@ def printed_in_the_paper(table: int, dataset: str, images_per_class: int, method
 def test_published_values_keep_the_printed_digits_and_prefer_table_2() -> None:
     published = tables.published_accuracy()
     in_table_2 = printed_in_the_paper(2, "cifar10", 1, "rcig")
-    assert published["cifar10", 1, "rcig"] == in_table_2 != printed_in_the_paper(1, "cifar10", 1, "rcig")
-    assert published["mnist", 50, "kip"] == printed_in_the_paper(2, "mnist", 50, "kip")
-    assert published["cifar100", 10, "vig"] == printed_in_the_paper(1, "cifar100", 10, "vig")
-    assert published["mnist", 1, "random_real"] == printed_in_the_paper(1, "mnist", 1, "random_subset")
+    assert published["cifar10", "1", "rcig"] == in_table_2 != printed_in_the_paper(1, "cifar10", 1, "rcig")
+    assert published["mnist", "50", "kip"] == printed_in_the_paper(2, "mnist", 50, "kip")
+    assert published["cifar100", "10", "vig"] == printed_in_the_paper(1, "cifar100", 10, "vig")
+    assert published["mnist", "1", "random_real"] == printed_in_the_paper(1, "mnist", 1, "random_subset")
 
 
 def test_published_values_are_never_guessed() -> None:
     published = tables.published_accuracy()
-    assert ("cifar100", 50, "kip") not in published
-    assert ("cifar10", 5, "rcig") not in published
+    assert ("cifar100", "50", "kip") not in published
+    assert ("cifar10", "5", "rcig") not in published
     assert "mnist_sample" not in {dataset for dataset, _, _ in published}
 
 
 def test_published_stands_beside_its_own_set_only(report: Report) -> None:
     beside = tables.accuracy(report.rows).set_index("Experiment")["Published"].to_dict()
     expected = printed_in_the_paper(1, "cifar10", 10, "random_subset")
-    assert beside == {"digits-rcig": "", "digits_again": "", "cifar10-ipc10-random": expected}
+    full = {"cifar10-full_dataset": "84.8 ± 0.1"}
+    assert beside == full | {"digits-rcig": "", "digits_again": "", "cifar10-ipc10-random": expected}
 
 
 def test_times() -> None:
@@ -358,9 +417,9 @@ def index(report: Report) -> str:
 def test_page_is_well_formed_and_accessible(files: dict[str, str]) -> None:
     parsed = Page(files["index.html"])
     assert len(parsed.all("h1")) == 1
-    assert len(parsed.all("table")) == len(parsed.all("caption")) == len(parsed.all("thead")) == 5
+    assert len(parsed.all("table")) == len(parsed.all("caption")) == len(parsed.all("thead")) == 6
     assert all(cell.get("scope") in ("row", "col", "rowgroup") for cell in parsed.all("th"))
-    assert len(parsed.all("img")) == len(EXPERIMENTS) + 1 + len(STUDIES)
+    assert len(parsed.all("img")) == len(EXPERIMENTS) + 1 + len(STUDIES) + 2 * len(FACTS)
     for image in parsed.all("img"):
         assert image["alt"]
         kind, _, data = (image["src"] or "").partition(",")
@@ -394,7 +453,7 @@ def test_page_escapes_names(report: Report) -> None:
 
 
 def test_page_leaves_out_what_there_is_not(files: dict[str, str]) -> None:
-    empty = Page(index(Report(tidy.read([]), {}, {}, {}, {})))
+    empty = Page(index(Report(tidy.read([]), {}, {}, {}, {}, {}, {})))
     assert [heading["id"] for heading in empty.all("h2")] == ["reproduce"]
     everything = Page(files["index.html"])
     assert [heading["id"] for heading in everything.all("h2")] == [
@@ -404,6 +463,7 @@ def test_page_leaves_out_what_there_is_not(files: dict[str, str]) -> None:
         "architectures",
         "membership",
         "studies",
+        "data",
         "time",
         "reproduce",
     ]
@@ -417,14 +477,15 @@ def test_page_tells_the_sample_from_mnist(results: Path) -> None:
 
 def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path) -> None:
     for out in ("first", "second"):
-        write(collect(results, list(EXPERIMENTS), STUDIES), tmp_path / out)
+        write(collect(results, list(EXPERIMENTS), STUDIES, list(FACTS), ["cifar10"]), tmp_path / out)
     written = {path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file()}
-    names = ("accuracy", "cross_architecture", "membership_inference", "slopes")
+    names = ("accuracy", "cross_architecture", "membership_inference", "slopes", "datasets")
     assert {str(file) for file in written} == {
         "results.csv",
         "index.html",
         "figures/curves.png",
         *(f"figures/study-{name}.png" for name in STUDIED),
+        *(f"figures/data-{name}.png" for name in FACTS),
         *(f"tables/{name}.{kind}" for name in names for kind in ("md", "tex")),
     }
     for file in written:
@@ -446,6 +507,7 @@ def test_results_csv_has_all_rows_sorted(files: dict[str, str]) -> None:
         for stage in ("evaluate", "cross_arch", "attack")
         for row in measurements(name, stage)
     ]
+    measured += full_rows()
     columns = list(tidy.COLUMNS)
     expected = sorted(tuple(row[column] for column in columns) for row in measured)
     assert text.splitlines()[0] == ",".join(columns)
@@ -456,6 +518,10 @@ def test_an_experiment_without_results_is_an_error(results: Path) -> None:
     with pytest.raises(ValueError, match=r"'absent'.*evaluate/absent\.csv.*`dvc repro`") as caught:
         collect(results, ["digits-rcig", "absent"], {})
     assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"dataset 'absent': looked for .*data/absent\.json; run `dvc repro`"):
+        collect(results, [], {}, ["absent"])
+    with pytest.raises(ValueError, match=r"all of dataset 'absent': looked for .*full_dataset/absent\.csv"):
+        collect(results, [], {}, [], ["absent"])
 
 
 def test_a_study_without_results_is_an_error(results: Path) -> None:
@@ -651,9 +717,9 @@ def test_slopes_of_linear_costs_are_found(tmp_path: Path) -> None:
     table = tables.slopes({name: measured(name, tmp_path) for name in STUDIED})
     assert set(table["R²"]) == {"1.000"}
     assert table.drop(columns="R²").to_numpy().tolist() == [
-        ["solver_steps", "solver adam (26)", "inner_steps", "2 ms per step"],
-        ["solver_steps", "solver adam (26)", "inverse_steps", "3 ms per step"],
-        ["solver_steps", "solver cg (6)", "cg_iterations", "4 ms per step"],
+        ["solver_steps", "solver adam, body_weight 1.0 (25)", "inner_steps", "2 ms per step"],
+        ["solver_steps", "solver adam, body_weight 1.0 (25)", "inverse_steps", "3 ms per step"],
+        ["solver_steps", "solver cg, body_weight 1.0 (5)", "cg_iterations", "4 ms per step"],
         ["subset", "images_per_pass 10 (4)", "subset", "0.5 MiB"],
         ["subset", "images_per_pass 100 (4)", "subset", "0.5 MiB"],
     ]

@@ -1,4 +1,5 @@
 import os
+import resource
 import zipfile
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def test_foreign_content_names_what_was_expected(tmp_path: Path) -> None:
         {"labels": np.array([0, 1])},
         {"images": SPLIT["images"][0]},
     ):
-        store.save_arrays(path, SPLIT | wrong)
+        store.save_arrays(path, SPLIT | wrong, compressed=False)
         with pytest.raises(store.StoreError, match=r"expected \w+ as \w+ .* got"):
             store.load(path, store.SPLIT)
 
@@ -80,11 +81,44 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     path = tmp_path / "x.txt"
     store.atomic_write(path, "old")
 
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
+    def broken(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output"):
         store.atomic_write(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_fills_up_half_way_gives_one_line_and_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    store.save(path, store.SPLIT, **SPLIT)
+    before = path.read_bytes()
+    pieces = (np.zeros((1000, 8, 8, 3), np.uint8) for _ in range(100))
+    images = store.Chunks((100_000, 8, 8, 3), "uint8", pieces)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, limits[1]))
+    try:
+        with pytest.raises(store.StoreError, match=r"x\.npz: no room to write it \(.* MiB free\); make some and run"):
+            store.save(path, store.SPLIT, **SPLIT | {"images": images, "labels": np.zeros(100_000, np.int32)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_array_written_in_pieces_is_the_array_and_its_file_the_same_bytes(tmp_path: Path) -> None:
+    pieces = store.Chunks((2, 2, 2, 3), "uint8", iter([SPLIT["images"][:1], SPLIT["images"][1:]]))
+    store.save(tmp_path / "a.npz", store.SPLIT, **SPLIT)
+    store.save(tmp_path / "b.npz", store.SPLIT, **SPLIT | {"images": pieces})
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_images_of_a_split_stay_in_the_file(tmp_path: Path) -> None:
+    store.save(tmp_path / "a.npz", store.SPLIT, **SPLIT)
+    images = store.load(tmp_path / "a.npz", store.SPLIT)["images"]
+    assert isinstance(images, np.memmap)
+    assert not images.flags.writeable
+    with np.load(tmp_path / "a.npz") as file:
+        np.testing.assert_array_equal(images, file["images"])

@@ -5,6 +5,7 @@ import optax
 import pytest
 
 from rcig import train
+from rcig.data.splits import Split, View, whole
 from rcig.evaluate import PROTOCOLS
 from rcig.nets import build
 
@@ -17,6 +18,10 @@ def blobs(n: int, classes: int = 3) -> tuple[jax.Array, jax.Array, np.ndarray]:
     return images, jax.nn.one_hot(labels, classes) - 1 / classes, labels
 
 
+def view(images: jax.Array) -> View:
+    return whole(Split(np.asarray(images), np.zeros(len(images), np.int32)))
+
+
 NET = build("conv", (8, 8, 1), 3, width=4, depth=2)
 SCHEDULE = train.Schedule(steps=120, learning_rate=1e-2, warmup=5, floor=0.01, batch_size=32, augment=train.unchanged)
 
@@ -25,7 +30,7 @@ def test_networks_learn_a_separable_problem() -> None:
     x, y, _ = blobs(60)
     variables = train.trainer(NET, SCHEDULE, 3)(jax.random.key(0), x, y)
     test_x, _, test_labels = blobs(90)
-    accuracies = train.accuracy(train.tester(NET)(variables, np.asarray(test_x)), test_labels)
+    accuracies = train.accuracy(train.tester(NET, jnp.asarray)(variables, view(test_x)), test_labels)
     assert accuracies.shape == (3,)
     assert accuracies.min() > 0.9
 
@@ -59,7 +64,7 @@ def test_one_step_is_adam_on_the_mean_squared_error() -> None:
 def test_testing_in_batches_is_testing_at_once(n: int) -> None:
     x = np.asarray(jax.random.normal(jax.random.key(0), (n, 8, 8, 1)))
     variables = jax.vmap(NET.init)(jax.random.split(jax.random.key(1), 2))
-    outputs = train.tester(NET)(variables, x)
+    outputs = train.tester(NET, lambda raw: raw / 2)(variables, view(2 * x))
     for i in range(2):
         one = NET.apply(jax.tree.map(lambda leaf, i=i: leaf[i], variables), jnp.asarray(x))
         np.testing.assert_allclose(outputs[i], one, atol=1e-5)
@@ -67,11 +72,11 @@ def test_testing_in_batches_is_testing_at_once(n: int) -> None:
 
 def test_nothing_is_compiled_on_the_second_call(caplog: pytest.LogCaptureFixture) -> None:
     x, y, _ = blobs(12)
-    fit, outputs = train.trainer(NET, SCHEDULE, 2), train.tester(NET)
-    other, keys = np.asarray(x) + 1, jax.random.split(jax.random.key(0))
-    outputs(fit(keys[0], x, y), np.asarray(x))
+    fit, outputs = train.trainer(NET, SCHEDULE, 2), train.tester(NET, jnp.asarray)
+    other, keys = x + 1, jax.random.split(jax.random.key(0))
+    outputs(fit(keys[0], x, y), view(x))
     with jax.log_compiles(), caplog.at_level("WARNING"):
-        outputs(fit(keys[1], other, y), other)
+        outputs(fit(keys[1], other, y), view(other))
     assert "Compiling" not in caplog.text
 
 

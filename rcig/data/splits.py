@@ -1,6 +1,37 @@
-"""Stratified choices among labelled examples, fixed by a seed."""
+"""Labelled images that may be larger than memory, and stratified choices among them, fixed by a seed."""
+
+from typing import NamedTuple
 
 import numpy as np
+
+
+class Split(NamedTuple):
+    images: np.ndarray
+    """uint8 (n, h, w, c), perhaps a memory map"""
+    labels: np.ndarray
+    """int32 (n,)"""
+
+
+class View(NamedTuple):
+    """Some examples of a split, whose images are read when they are asked for."""
+
+    split: Split
+    members: np.ndarray
+    """(m,) their positions in the split"""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32 (m,)"""
+        return self.split.labels[self.members]
+
+    def take(self, positions: np.ndarray) -> Split:
+        """The examples at these positions of the view, read into memory."""
+        index = self.members[positions]
+        return Split(np.asarray(self.split.images[index]), self.split.labels[index])
+
+
+def whole(split: Split) -> View:
+    return View(split, np.arange(len(split.labels)))
 
 
 def held_out_mask(labels: np.ndarray, fraction: float) -> np.ndarray:

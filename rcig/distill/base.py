@@ -1,4 +1,4 @@
-"""What every distillation method has in common: a distilled set, and a pair of pure functions that improve it."""
+"""What every method has in common: a distilled set, and pure functions that improve it."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -33,9 +33,9 @@ Info = dict[str, jax.Array]
 class Distiller(NamedTuple):
     """A method. All state that must survive a crash is in State, a PyTree of arrays."""
 
-    init: Callable[[jax.Array, Distilled], Any]
+    init: Callable[[jax.Array, Any], Any]
     """(key, initial set) -> State"""
     step: Callable[[jax.Array, Any, Batch], tuple[Any, Info]]
     """(key, State, real images) -> (State, Info)"""
-    result: Callable[[Any], Distilled]
-    """State -> the set to return now"""
+    result: Callable[[Any], Any]
+    """State -> the Distilled to return now (of `full_dataset`: the networks' variables)"""

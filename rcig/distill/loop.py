@@ -1,4 +1,4 @@
-"""The loop that runs any distiller: batches, held-out accuracy, progress, checkpoints.
+"""The loop that runs any method: batches, held-out accuracy, progress, checkpoints.
 
 Every random draw is a function of the seed and the step, so a run that was killed goes on from its last checkpoint and
 ends with exactly the arrays of a run that was not.
@@ -18,8 +18,8 @@ import numpy as np
 from tqdm import tqdm
 
 from rcig import store, whiten
-from rcig.data import Split
-from rcig.distill.base import Batch, Distilled, Distiller, Info
+from rcig.data.splits import View
+from rcig.distill.base import Batch, Distiller, Info
 from rcig.passes import everywhere
 
 CHECKPOINT_SECONDS = 30.0
@@ -31,7 +31,7 @@ Row = dict[str, float | int | None]
 """one line of the training curve: step, seconds, held-out accuracy, and every scalar of the step's Info"""
 
 Step = jax.stages.Wrapped
-"""(step number, State, uint8 images, labels) -> (State, Info); the State that goes in is used up"""
+"""(step number, State, whitened images, labels) -> (State, Info); the State that goes in is used up"""
 
 
 class DivergedError(RuntimeError):
@@ -42,9 +42,11 @@ class Task(NamedTuple):
     """What to distil, from what, for how long."""
 
     distiller: Distiller
-    start: Distilled
-    train: Split
+    start: Any
+    """the initial set"""
+    train: View
     """the training images without their held-out part"""
+    classes: int
     whitening: whiten.Whitening
     steps: int
     batch_size: int
@@ -64,14 +66,14 @@ class Progress(NamedTuple):
     seconds: float
     """of distillation so far, without validation"""
     curve: list[Row]
-    best: tuple[float, Distilled] | None = None
-    """held-out accuracy and set of the best validation so far"""
+    best: tuple[float, Any] | None = None
+    """held-out accuracy and result of the best validation so far"""
 
 
 def distill(
-    task: Task, held_out_accuracy: Callable[[Distilled], float], checkpoint: Path, label: str, step: Step | None = None
-) -> tuple[Distilled, list[Row]]:
-    """Run the task from its checkpoint, or from the start -> (distilled set, training curve).
+    task: Task, held_out_accuracy: Callable[[Any], float], checkpoint: Path, label: str, step: Step | None = None
+) -> tuple[Any, list[Row]]:
+    """Run the task from its checkpoint, or from the start -> (result, training curve).
 
     `step` is that of `begin` where the caller has compiled it already.
     Under a mesh (`jax.set_mesh`) all its devices share the work. In a process other than the first nothing is written.
@@ -80,7 +82,7 @@ def distill(
     _check_devices(task)
     state, new_step = begin(task)
     step = step or new_step
-    reached = restore(checkpoint, state)
+    reached = restore(checkpoint, state, task.distiller.result)
     reached = reached._replace(state=jax.jit(lambda state: state, out_shardings=everywhere())(reached.state))
 
     with tqdm(total=task.steps, initial=reached.step, desc=label, unit="step", disable=None, file=sys.stderr) as bar:
@@ -113,12 +115,12 @@ def _run(task: Task, step: Step, progress: Progress, checkpoint: Path) -> Iterat
     """Progress every READ_EVERY steps, at validations and at the end, each with a finite loss."""
     start = time.perf_counter()
     infos: list[Info] = []
+    read = reader(task)
     state, seconds, curve = progress.state, progress.seconds, progress.curve
     if task.steps == 0:
         yield Progress(0, state, 0.0, [{"step": 0, "seconds": 0.0, "heldout_accuracy": None}])
     for i in range(progress.step, task.steps):
-        index = batch_index(len(task.train.labels), task.batch_size, task.seed, i)
-        state, info = step(i, state, task.train.images[index], task.train.labels[index])
+        state, info = step(i, state, *read(i))
         infos.append(info)
         done = i + 1
         if done % READ_EVERY == 0 or done % task.validate_every == 0 or done == task.steps:
@@ -130,13 +132,25 @@ def _run(task: Task, step: Step, progress: Progress, checkpoint: Path) -> Iterat
             infos, start = [], time.perf_counter()
 
 
+def reader(task: Task) -> Callable[[int], tuple[jax.Array, np.ndarray]]:
+    """Step number -> whitened images and labels of its batch."""
+    whitened = whiten.on_device(task.whitening, everywhere())
+    examples = len(task.train.members)
+
+    def read(i: int) -> tuple[jax.Array, np.ndarray]:
+        positions = batch_index(examples, task.batch_size, task.seed, i)
+        images, labels = task.train.take(np.sort(positions))  # files are read forwards
+        return whitened(images), labels
+
+    return read
+
+
 def compiled_step(task: Task, key: jax.Array) -> Step:
     """The step of a run, compiled at its first call (or by `lower`), with the run's random key."""
-    classes = task.start.labels.shape[1]
 
     def step(i: jax.Array, state: Any, images: jax.Array, labels: jax.Array) -> tuple[Any, Info]:
         with jax.default_matmul_precision(task.precision):
-            batch = Batch(whiten.apply(task.whitening, images), jax.nn.one_hot(labels, classes))
+            batch = Batch(images, jax.nn.one_hot(labels, task.classes))
             return task.distiller.step(jax.random.fold_in(key, i), state, batch)
 
     return jax.jit(step, donate_argnums=1, out_shardings=everywhere())
@@ -184,14 +198,17 @@ def _is_due(checkpoint: Path) -> bool:
 
 
 def save(checkpoint: Path, progress: Progress) -> None:
-    accuracy, best = progress.best or (None, ())
-    leaves = [f"leaf{i}" for i in range(len(jax.tree.leaves(progress.state)))] + [f"best{i}" for i in range(len(best))]
-    arrays = [np.asarray(leaf) for leaf in jax.tree.leaves((progress.state, best))]
+    accuracy, best = progress.best or (None, None)
+    arrays = _numbered("leaf", progress.state) | _numbered("best", best)
     rest = {"step": progress.step, "seconds": progress.seconds, "curve": progress.curve, "best_accuracy": accuracy}
-    store.save_arrays(checkpoint, dict(zip(leaves, arrays, strict=True)) | {"progress": np.asarray(json.dumps(rest))})
+    store.save_arrays(checkpoint, arrays | {"progress": np.asarray(json.dumps(rest))})
 
 
-def restore(checkpoint: Path, initial: Any) -> Progress:
+def _numbered(name: str, tree: Any) -> dict[str, np.ndarray]:
+    return {f"{name}{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
+
+
+def restore(checkpoint: Path, initial: Any, result: Callable[[Any], Any]) -> Progress:
     """The progress in a checkpoint, or none where there is no file. Raises StoreError where it is of another run."""
     if not checkpoint.exists():
         return Progress(0, initial, 0.0, [])
@@ -206,8 +223,7 @@ def restore(checkpoint: Path, initial: Any) -> Progress:
     state = jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in saved])
     best = None
     if rest["best_accuracy"] is not None:
-        best = (
-            rest["best_accuracy"],
-            Distilled(*(jnp.asarray(arrays[f"best{i}"]) for i in range(len(Distilled._fields)))),
-        )
+        shapes, structure = jax.tree.flatten(jax.eval_shape(result, initial))
+        found = [jnp.asarray(arrays[f"best{i}"]) for i in range(len(shapes))]
+        best = (rest["best_accuracy"], jax.tree.unflatten(structure, found))
     return Progress(rest["step"], state, rest["seconds"], rest["curve"], best)

@@ -1,7 +1,7 @@
 """The last stage: tidy rows and published values -> tables, figures and one page."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +16,12 @@ from rcig.store import atomic_write
 _ROWS = ("evaluate/{}.csv", "cross_arch/{}.csv", "attack/{}.csv")
 _CURVE, _SUMMARY, _PICTURE = "distill/{}/curve.csv", "distill/{}/summary.json", "distill/{}/images.png"
 _STUDY = "study/{}.csv"
+_FACTS, _SAMPLES = "data/{}.json", "data/{}.png"
+_FULL = "full_dataset/{}.csv"
 
 
 class Report(NamedTuple):
-    """What the other stages left for the listed experiments and studies, in the order of the lists."""
+    """What the other stages left for what is listed in params.yaml, in its order."""
 
     rows: pd.DataFrame
     """tidy rows, see rcig.rows"""
@@ -27,19 +29,35 @@ class Report(NamedTuple):
     summaries: dict[str, dict[str, Any]]
     pictures: dict[str, bytes]
     studies: dict[str, Measured]
+    facts: dict[str, dict[str, Any]]
+    """by dataset, see stages.describe"""
+    samples: dict[str, bytes]
+    """pictures by dataset"""
 
 
-def collect(results: Path, experiments: list[str], studies: Mapping[str, Study]) -> Report:
-    """Read the results of these experiments and studies; files of any other are leftovers and are not looked at.
+def collect(
+    results: Path,
+    experiments: Sequence[str],
+    studies: Mapping[str, Study],
+    datasets: Sequence[str] = (),
+    full_dataset: Sequence[str] = (),
+) -> Report:
+    """Read the results of these datasets, experiments and studies; files of any other are leftovers and not looked at.
 
-    Each file of an experiment may be missing. Raises ValueError for an experiment or study that has none at all, and
-    for a file that is not a table of results.
+    Each file of an experiment may be missing. Raises ValueError for one that has none at all, for a dataset or study
+    without its file, and for a file that is not a table of results.
     """
+    for dataset in datasets:
+        _require_any(results, f"dataset {dataset!r}", (_FACTS,), dataset)
+    for dataset in full_dataset:
+        _require_any(results, f"all of dataset {dataset!r}", (_FULL,), dataset)
     for experiment in experiments:
         _require_any(results, f"experiment {experiment!r}", (*_ROWS, _CURVE, _SUMMARY, _PICTURE), experiment)
     for study in studies:
         _require_any(results, f"study {study!r}", (_STUDY,), study)
-    rows = [path for pattern in _ROWS for path in _present(results, pattern, experiments).values()]
+    rows = [results / _FULL.format(dataset) for dataset in full_dataset]
+    rows += [path for pattern in _ROWS for path in _present(results, pattern, experiments).values()]
+    facts, samples = (_present(results, pattern, datasets) for pattern in (_FACTS, _SAMPLES))
     curves, summaries, pictures = (_present(results, pattern, experiments) for pattern in (_CURVE, _SUMMARY, _PICTURE))
     return Report(
         rows=tidy.read(rows),
@@ -50,6 +68,8 @@ def collect(results: Path, experiments: list[str], studies: Mapping[str, Study])
             name: Measured(study, tidy.read_study(results / _STUDY.format(name), study))
             for name, study in studies.items()
         },
+        facts={dataset: json.loads(path.read_text()) for dataset, path in facts.items()},
+        samples={dataset: path.read_bytes() for dataset, path in samples.items()},
     )
 
 
@@ -66,10 +86,12 @@ def render(report: Report) -> dict[str, bytes | str]:
         "cross_architecture": tables.cross_architecture(report.rows),
         "membership_inference": tables.membership_inference(report.rows),
         "slopes": tables.slopes(report.studies),
+        "datasets": tables.datasets(report.facts),
     }
     shown = {**written, "times": tables.times(report.summaries)}
     curves = figures.training_curves(report.curves)
     drawn = {name: figures.study(measured) for name, measured in report.studies.items()}
+    data = {name: figures.dataset(facts) for name, facts in report.facts.items()}
     datasets = {
         *report.rows["dataset"],
         *(summary["dataset"] for summary in report.summaries.values()),
@@ -81,8 +103,17 @@ def render(report: Report) -> dict[str, bytes | str]:
         **{f"tables/{name}.tex": tables.to_latex(table) for name, table in written.items()},
         "figures/curves.png": curves,
         **{f"figures/study-{name}.png": png for name, png in drawn.items()},
+        **{f"figures/data-{name}.png": png for name, png in data.items()},
         "index.html": page.render(
-            shown, report.pictures, curves if report.curves else None, report.studies, drawn, datasets
+            tables=shown,
+            pictures=report.pictures,
+            curves=curves if report.curves else None,
+            studies=report.studies,
+            drawn=drawn,
+            datasets=datasets,
+            facts=report.facts,
+            samples=report.samples,
+            data=data,
         ),
     }
 
@@ -96,7 +127,7 @@ def _require_any(results: Path, what: str, patterns: tuple[str, ...], name: str)
         )
 
 
-def _present(results: Path, pattern: str, experiments: list[str]) -> dict[str, Path]:
-    """Experiment -> its file of this kind, where there is one."""
-    paths = {experiment: results / pattern.format(experiment) for experiment in experiments}
-    return {experiment: path for experiment, path in paths.items() if path.exists()}
+def _present(results: Path, pattern: str, names: Sequence[str]) -> dict[str, Path]:
+    """Experiment or dataset -> its file of this kind, where there is one."""
+    paths = {name: results / pattern.format(name) for name in names}
+    return {name: path for name, path in paths.items() if path.exists()}

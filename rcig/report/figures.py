@@ -208,6 +208,25 @@ STUDIES: dict[str, Callable[[Measured], Figure]] = {"steps": steps, "subset": su
 """see rcig.params.Study.figure"""
 
 
+@matplotlib.rc_context(_STYLE)
+def dataset(facts: Mapping[str, Any]) -> bytes:
+    """Images of every class, and the eigenvalues of the covariance where the whitening has any; see stages.describe."""
+    spectrum = facts["spectrum"]
+    figure = Figure(figsize=(9, 2.6), dpi=200, layout="constrained")
+    classes, *rest = list(figure.subplots(1, 2 if spectrum else 1, squeeze=False)[0])
+    classes.set(title="Images per class", xlabel="Class")
+    for (part, counts), colour in zip(facts["counts"].items(), COLOURS, strict=False):
+        classes.stairs(counts, np.arange(len(counts) + 1) - 0.5, color=colour, label=part, fill=len(counts) <= 20)
+    classes.set_ylim(0)
+    classes.legend()
+    for axes in rest:
+        axes.set(title="Eigenvalues of the covariance", xlabel="Rank")
+        axes.loglog(*zip(*((rank, value) for rank, value in spectrum if value > 0), strict=True), color=COLOURS[0])
+        axes.axhline(facts["ridge"], color=_INK, linestyle="--", linewidth=1, label="added by the regularisation")
+        axes.legend()
+    return _png(figure)
+
+
 def _panels() -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(9, 3.1), dpi=200, layout="constrained")
     return figure, list(figure.subplots(1, 3))

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Collection, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -22,17 +22,22 @@ class Cell(NamedTuple):
 
 
 def render(
+    *,
     tables: Mapping[str, pd.DataFrame],
     pictures: Mapping[str, bytes],
     curves: bytes | None,
     studies: Mapping[str, Measured],
     drawn: Mapping[str, bytes],
     datasets: Collection[str],
+    facts: Mapping[str, Mapping[str, Any]],
+    samples: Mapping[str, bytes],
+    data: Mapping[str, bytes],
 ) -> str:
     """The page, without the sections that would be empty.
 
-    Of `tables` it shows accuracy, cross_architecture, membership_inference, times and slopes. `pictures` are PNG bytes
-    by experiment, `curves` those of the training curves, `drawn` by study; `datasets` names all that are used.
+    Of `tables` it shows accuracy, cross_architecture, membership_inference, times, slopes and datasets. `pictures` are
+    PNG bytes by experiment, `curves` those of the training curves, `drawn` by study, `samples` and `data` by dataset;
+    `datasets` names all that are used, `facts` says what is known of each.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -44,7 +49,15 @@ def render(
     )
     environment.filters |= {"data_uri": _data_uri, "merged": merged, "by_experiment": _by_experiment}
     return environment.get_template("page.html.j2").render(
-        tables=tables, pictures=pictures, curves=curves, studies=studies, drawn=drawn, datasets=datasets
+        tables=tables,
+        pictures=pictures,
+        curves=curves,
+        studies=studies,
+        drawn=drawn,
+        datasets=datasets,
+        facts=facts,
+        samples=samples,
+        data=data,
     )
 
 

@@ -18,6 +18,8 @@ IDENTITY = ["experiment", "dataset", "images_per_class", "method"]
 _STEPS = {"adam": ["inner_steps", "inverse_steps"], "cg": ["cg_iterations"]}
 """solver -> what its time should be linear in"""
 _PROTOCOLS = {"loo2023": "No augmentation", "loo2023_augmented": "Augmentation"}
+_FULL = {"full_dataset": "loo2023", "full_dataset_augmented": "loo2023_augmented"}
+"""protocols of the full dataset -> the column that they stand in"""
 _ATTACK_PROTOCOL = "membership_inference/"
 _HEADERS = {
     "experiment": "Experiment",
@@ -33,17 +35,18 @@ _HEADERS = {
 }
 
 
-def published_accuracy() -> dict[tuple[str, int, str], str]:
-    """(dataset, images per class, method) -> "69.1 ± 0.4", percent, with the digits that Loo et al. (2023) print.
+def published_accuracy() -> dict[tuple[str, str, str], str]:
+    """(dataset, images per class or "full", method) -> "69.1 ± 0.4", percent, as Loo et al. (2023) print it.
 
     Table 2 goes before Table 1, which alone has random_subset (here: random_real), vig, cig and rig.
     """
     printed = pd.read_csv(Path(__file__).with_name("published.csv"), dtype=str)
-    printed = printed[(printed["metric"] == "accuracy") & (printed["images_per_class"] != "full")]
+    printed = printed[printed["metric"] == "accuracy"]
     printed["method"] = printed["method"].replace("random_subset", "random_real")
+    printed["dataset"] = printed["dataset"].str.removesuffix("/64x64")
     fields = ["dataset", "images_per_class", "method", "value", "std"]
     return {
-        (dataset, int(count), method): f"{value} ± {std}"
+        (dataset, count, method): f"{value} ± {std}"
         for source in ("loo2023/table1", "loo2023/table2")
         for dataset, count, method, value, std in printed.loc[printed["source"] == source, fields].to_numpy()
     }
@@ -67,11 +70,15 @@ def interval(auc: pd.Series, low: pd.Series, high: pd.Series) -> str:
 
 def accuracy(rows: pd.DataFrame) -> pd.DataFrame:
     """Test accuracy of each set with and without augmentation, and the published one where the paper prints it."""
+    rows = rows.assign(protocol=rows["protocol"].replace(_FULL))
     chosen = rows[rows["protocol"].isin(_PROTOCOLS.keys()) & (rows["metric"] == "accuracy")]
     table = _spread(chosen, [*IDENTITY, "width"], "protocol", list(_PROTOCOLS)).rename(columns=_PROTOCOLS)
     published = published_accuracy()
     sets = table[["dataset", "images_per_class", "method"]].itertuples(index=False, name=None)
-    table["Published"] = [published.get(key, "") for key in sets]
+    table["Published"] = [
+        published.get((dataset, "full" if method == "full_dataset" else str(count), method), "")
+        for dataset, count, method in sets
+    ]
     return table.rename(columns=_HEADERS)
 
 
@@ -102,6 +109,29 @@ def membership_inference(rows: pd.DataFrame) -> pd.DataFrame:
             tpr = percent(values[f"tpr_at_1_percent_fpr/{attack}"])
             records.append((*key, percent(values["accuracy"]), attack, auc, tpr))
     return pd.DataFrame(records, columns=[*keys, "accuracy", "attack", "auc", "tpr"]).rename(columns=_HEADERS)
+
+
+def datasets(facts: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """What each dataset holds; `facts` are those of stages.describe."""
+    records = [
+        (
+            name,
+            known["title"],
+            " × ".join(map(str, known["shape"])),
+            len(known["class_names"]),
+            *(
+                f"{count:,}"
+                for count in (sum(known["counts"]["train"]), known["held_out"], sum(known["counts"]["test"]))
+            ),
+            known["test"],
+            known["whitening"],
+            known["licence"],
+            known["citation"],
+        )
+        for name, known in facts.items()
+    ]
+    columns = "Dataset, Title, Images, Classes, Train, Held out, Test, Test part, Whitening, Licence, Cite"
+    return pd.DataFrame(records, columns=columns.split(", "))
 
 
 def times(summaries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -137,8 +167,17 @@ def slopes(studies: Mapping[str, Measured]) -> pd.DataFrame:
     records = []
     for name, measured in studies.items():
         if measured.study.figure == "steps":
-            solvers = measured.points().groupby("solver", sort=False)
-            fits = [(f"solver {solver}", points, _STEPS.get(str(solver), [])) for solver, points in solvers]
+            points = measured.points()
+            # Iterations of cg cost nothing once it has converged, which a light body brings about earlier.
+            apart = ["solver", *({"body_weight"} & set(points))]
+            fits = [
+                (
+                    ", ".join(f"{name} {value}" for name, value in zip(apart, values, strict=True)),
+                    some,
+                    _STEPS.get(str(values[0]), []),
+                )
+                for values, some in points.groupby(apart, sort=False)
+            ]
             unit, scale, column = "ms per step", 1000, "seconds_per_step"
         else:
             fits = [(line, points, ["subset"]) for line, points in measured.lines("subset").items()]
