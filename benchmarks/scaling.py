@@ -54,7 +54,8 @@ def draw(table: pd.DataFrame) -> Figure:
     ):
         for name, line in table[table["axis"] == axis].groupby("solver"):
             axes.plot(line["x"], line[quantity], "o-", label=name)
-        axes.set(xlabel=axis, ylabel=quantity.replace("_mb", " (MiB)"), ylim=(0, None))
+        largest = table.loc[table["axis"] == axis, quantity].max()
+        axes.set(xlabel=axis, ylabel=quantity.replace("_mb", " (MiB)"), ylim=(0, 1.1 * largest))
         axes.legend(frameon=False)
     return figure
 

@@ -56,3 +56,54 @@ def test_grey_images_keep_their_grey_level_and_are_never_mirrored() -> None:
     out = np.asarray(jax.jit(augment.augment)(jax.random.key(3), jnp.broadcast_to(image, (64, 16, 16, 1))))
     assert out.min() >= -1e-5  # brightness would reach below 0
     assert not any(np.allclose(one, image[:, ::-1], atol=1e-5) for one in out)
+
+
+def reference(names: tuple[str, ...], which: int, key: jax.Array, image: np.ndarray) -> np.ndarray:
+    """One transform of one image, written with SciPy and loops from the same random numbers."""
+    side, channels = image.shape[0], image.shape[2]
+    warp_key, box_key, colour_key = jax.random.split(key, 3)
+    shift_key, angle_key = jax.random.split(warp_key)
+    limit = augment.SHIFT * side
+    shift = [float(value) for value in jax.random.uniform(shift_key, (2,), minval=-limit, maxval=limit)]
+    name = names[which]
+    if name == "flip":
+        return image[:, ::-1]
+    if name in ("crop", "translate"):
+        moves = [round(value) for value in shift] if name == "crop" else shift
+        return ndimage.shift(image, [*moves, 0], order=1, mode="constant")
+    if name == "rotate":
+        angle = float(jax.random.uniform(angle_key, minval=-augment.ANGLE, maxval=augment.ANGLE))
+        return ndimage.rotate(image, angle, reshape=False, order=1, mode="constant")
+    out = image.copy()
+    if name == "cutout":
+        size = round(augment.CUTOUT * side)
+        top, left = (int(value) for value in jax.random.randint(box_key, (2,), 0, side - size + 1))
+        for row in range(top, top + size):
+            for column in range(left, left + size):
+                out[row, column] = 0
+        return out
+    brightness, saturation, contrast = (float(value) for value in jax.random.uniform(colour_key, (3,)))
+    out += brightness - 0.5
+    for row in range(side):
+        for column in range(side):
+            grey = sum(out[row, column]) / channels
+            out[row, column] = [grey + (value - grey) * 2 * saturation for value in out[row, column]]
+    mean = out.mean()
+    return mean + (out - mean) * (contrast + 0.5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_batch_is_what_a_loop_over_its_images_gives(channels: int) -> None:
+    count, key = 60, jax.random.key(5)
+    images = np.asarray(jax.random.normal(jax.random.key(6), (count, 16, 16, channels)), np.float64)
+    names = augment.COLOUR if channels == 3 else augment.GREY
+    found = np.asarray(jax.jit(augment.augment)(key, jnp.asarray(images, jnp.float32)))
+    seen = set()
+    for image, out, keys in zip(images, found, jax.random.split(key, (count, 2)), strict=True):
+        which = int(jax.random.randint(keys[0], (), 0, len(names)))
+        seen.add(names[which])
+        expected = reference(names, which, keys[1], image)
+        # SciPy and JAX differ in what lies half outside the image.
+        inner = slice(3, -3) if names[which] in ("rotate", "translate") else slice(None)
+        np.testing.assert_allclose(out[inner, inner], expected[inner, inner], atol=1e-3, err_msg=names[which])
+    assert seen == set(names)

@@ -104,7 +104,7 @@ def training_curves(curves: Mapping[str, pd.DataFrame]) -> bytes:
         by_time.set(title="Held-out accuracy", xlabel="Seconds")
         loss.set(title="Outer loss", xlabel="Step")
         for axes in (by_step, by_time):
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
         looks = cycle(product(_DASHES, COLOURS))
         for (experiment, curve), (dashes, colour) in zip(curves.items(), looks, strict=False):
             measured = curve.dropna(subset="heldout_accuracy")
@@ -156,7 +156,7 @@ def steps(measured: Measured) -> Figure:
     accuracy.set(title="Held-out accuracy", xlabel="inverse_steps")
     both.set(title="Held-out accuracy, all solvers", xlabel="Seconds per step")
     for axes in (accuracy, both):
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     points = measured.points()
     weights = points.get("body_weight", pd.Series(0, points.index))
     hollow = weights != weights.mode()[0]
@@ -199,7 +199,7 @@ def subset(measured: Measured) -> Figure:
             axes.plot(line["subset"], line[column], color=colour, marker="o", markersize=4, label=label)
     for axes in panels[:2]:
         axes.set_ylim(0)
-    panels[2].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    panels[2].yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
