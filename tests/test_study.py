@@ -39,7 +39,9 @@ def workspace(tmp_path: Path) -> Path:
     base["loop"] = base["loop"] | {"steps": 20, "batch_size": 32, "validate_every": 20}
     study = study | {"base": base, "grids": GRIDS, "timing_steps": 2}
     with (tmp_path / "params.yaml").open("w") as file:
-        yaml.dump({"datasets": settings["datasets"], "experiments": {}, "studies": {NAME: study}}, file)
+        yaml.dump(
+            {"datasets": settings["datasets"], "full_dataset": {}, "experiments": {}, "studies": {NAME: study}}, file
+        )
     for part in ("rcig", "stages"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run([sys.executable, "-m", "stages.preprocess", "mnist_sample"], cwd=tmp_path, check=True)
