@@ -11,10 +11,10 @@ demo: $(READY)
 	@$(BIN)/python -m stages.demo
 
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto
 
 test-fast: $(READY)
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -n auto -m "not slow"
 
 check: $(READY)
 	@$(BIN)/ruff check .

@@ -9,6 +9,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,6 +28,11 @@ def tfds_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     unpack = ROOT.parent / "shared" / "data" / "unpack.py"
     if not unpack.exists():
         pytest.skip("no real datasets: TFDS_DATA_DIR is not set and ../shared/data is not there")
-    folder = tmp_path_factory.mktemp("tfds")
-    subprocess.run([sys.executable, unpack, folder], check=True, capture_output=True)
+    # One folder for all processes of the run: the first unpacks, the others wait.
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tfds"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "complete").exists():
+            subprocess.run([sys.executable, unpack, folder], check=True, capture_output=True)
+            (folder / "complete").touch()
     return folder

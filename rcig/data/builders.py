@@ -28,7 +28,7 @@ from tensorflow_datasets.image_classification import caltech_birds
 
 from rcig.data.sources import SOURCES, DataError, data_dir
 
-REACH_SECONDS = 4.0
+REACH_SECONDS = 3.0
 """time for a server to answer before a download is tried"""
 
 Example = tuple[str, dict[str, Any]]
