@@ -113,7 +113,7 @@ def zca_transform(covariance: np.ndarray, rank: int) -> tuple[np.ndarray, np.nda
     size = len(covariance)
     ridge = ZCA_REGULARISATION * np.trace(covariance) / size
     with threadpool_limits(1, "blas"):
-        values, vectors = eigh(covariance.T, driver="evr", overwrite_a=True, check_finite=False)
+        values, vectors = eigh(covariance.T, driver="evd", overwrite_a=True, check_finite=False)
         del covariance
         values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
         scale = np.sqrt(values + ridge)
