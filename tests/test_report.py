@@ -268,6 +268,8 @@ def test_what_a_dataset_holds(report: Report) -> None:
     assert line["Images"] == "32 × 32 × 3"
     assert (line["Train"], line["Held out"], line["Test"]) == (f"{sum(range(1000, 1030)):,}", "77", "3,000")
     assert (line["Test part"], line["Classes"]) == ("validation", 30)
+    text = index(report)
+    assert "Licence: a licence. Cite: A. Author: a paper." in text
 
 
 def test_a_protocol_that_was_not_run_is_empty(report: Report) -> None:

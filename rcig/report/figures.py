@@ -216,9 +216,9 @@ def dataset(facts: Mapping[str, Any]) -> bytes:
     classes, *rest = list(figure.subplots(1, 2 if spectrum else 1, squeeze=False)[0])
     classes.set(title="Images per class", xlabel="Class")
     for (part, counts), colour in zip(facts["counts"].items(), COLOURS, strict=False):
-        classes.stairs(counts, np.arange(len(counts) + 1) - 0.5, color=colour, label=part, fill=len(counts) <= 20)
-    classes.set_ylim(0)
-    classes.legend()
+        classes.stairs(counts, np.arange(len(counts) + 1) - 0.5, color=colour, label=part, linewidth=1.6, baseline=None)
+    classes.set_ylim(0, 1.1 * max(max(counts) for counts in facts["counts"].values()))
+    classes.legend(loc="center")
     for axes in rest:
         axes.set(title="Eigenvalues of the covariance", xlabel="Rank")
         axes.loglog(*zip(*((rank, value) for rank, value in spectrum if value > 0), strict=True), color=COLOURS[0])

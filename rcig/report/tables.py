@@ -116,7 +116,6 @@ def datasets(facts: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     records = [
         (
             name,
-            known["title"],
             " × ".join(map(str, known["shape"])),
             len(known["class_names"]),
             *(
@@ -125,12 +124,10 @@ def datasets(facts: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
             ),
             known["test"],
             known["whitening"],
-            known["licence"],
-            known["citation"],
         )
         for name, known in facts.items()
     ]
-    columns = "Dataset, Title, Images, Classes, Train, Held out, Test, Test part, Whitening, Licence, Cite"
+    columns = "Dataset, Images, Classes, Train, Held out, Test, Test part, Whitening"
     return pd.DataFrame(records, columns=columns.split(", "))
 
 
