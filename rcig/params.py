@@ -17,9 +17,9 @@ from ruamel.yaml.error import YAMLError
 
 T = TypeVar("T")
 
-Protocol = Literal["loo2023", "loo2023_augmented"]
+Protocol = Literal["loo2023", "loo2023_augmented", "reference", "narrow_adam", "narrow_sgd"]
 """see rcig.evaluate"""
-Architecture = Literal["conv", "conv_bn", "conv_in", "resnet18_bn", "vgg11_bn", "alexnet"]
+Architecture = Literal["conv", "conv_bn", "conv_in", "narrow_in", "resnet18_bn", "vgg11_bn", "alexnet"]
 """see rcig.nets"""
 
 

@@ -25,14 +25,8 @@ def judge(inputs: Inputs, trained_on: str) -> list[rows.Row]:
     """Rows of the attacks on networks trained on one kind of set, for every seed of the distilled set."""
     settings = inputs.experiment.attack
     net = nets.build("conv", inputs.shape, inputs.dataset.classes, width=settings.width, depth=inputs.dataset.depth)
-    schedule = train.Schedule(
-        settings.steps,
-        settings.learning_rate,
-        warmup=settings.steps // 10,
-        floor=0.01,
-        batch_size=settings.batch_size,
-        augment=train.unchanged,
-    )
+    optimizer = train.adam(settings.steps, settings.learning_rate, settings.steps // 10)
+    schedule = train.Schedule(settings.steps, optimizer, settings.batch_size)
     fit, outputs = train.trainer(net, schedule, settings.networks), train.tester(net, inputs.whitened)
     found = []
     for seed, support in inputs.supports():

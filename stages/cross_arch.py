@@ -15,16 +15,10 @@ def main(name: str) -> None:
 def judge(inputs: Inputs, architecture: str, width: int) -> list[rows.Row]:
     """Rows of one architecture, for every seed of the distilled set."""
     settings = inputs.experiment.cross_arch
-    depth = {"depth": inputs.dataset.depth} if architecture.startswith("conv") else {}
+    depth = {"depth": inputs.dataset.depth} if architecture in nets.WITH_DEPTH else {}
     net = nets.build(architecture, inputs.shape, inputs.dataset.classes, width=width, **depth)
-    schedule = train.Schedule(
-        settings.steps,
-        settings.learning_rate,
-        settings.steps // 10,
-        floor=0.01,
-        batch_size=256,
-        augment=train.unchanged,
-    )
+    optimizer = train.adam(settings.steps, settings.learning_rate, settings.steps // 10)
+    schedule = train.Schedule(settings.steps, optimizer, batch_size=256)
     return accuracy_rows(
         inputs,
         net,

@@ -1,4 +1,4 @@
-"""evaluate EXPERIMENT: test accuracy of the paper's network trained on the distilled set, by each protocol."""
+"""evaluate EXPERIMENT: test accuracy of networks trained on the distilled set, by each protocol."""
 
 from rcig import evaluate, nets, rows
 from stages.common import RESULTS, run
@@ -16,14 +16,15 @@ def judge(inputs: Inputs, protocol: str) -> list[rows.Row]:
     """Rows of one protocol, for every seed of the distilled set."""
     experiment, dataset = inputs.experiment, inputs.dataset
     settings = experiment.evaluate
-    net = nets.build("conv", inputs.shape, dataset.classes, width=settings.width, depth=dataset.depth)
-    schedule = evaluate.PROTOCOLS[protocol](experiment.images_per_class * dataset.classes)
+    architecture, width, schedule = evaluate.PROTOCOLS[protocol]
+    width = width or settings.width
+    net = nets.build(architecture, inputs.shape, dataset.classes, width=width, depth=dataset.depth)
     return accuracy_rows(
         inputs,
         net,
-        schedule,
+        schedule(experiment.images_per_class * dataset.classes),
         settings.networks,
-        {"protocol": protocol, "architecture": "conv", "width": settings.width},
+        {"protocol": protocol, "architecture": architecture, "width": width},
     )
 
 

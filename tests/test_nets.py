@@ -75,6 +75,7 @@ PARAMETERS = {
     "conv": conv3x3(3, 128) + conv3x3(128, 256) + conv3x3(256, 512) + 512 * 16 * 10 + 10,
     "conv_bn": conv3x3(3, 128) + conv3x3(128, 256) + conv3x3(256, 512) + 2 * 896 + 512 * 16 * 10 + 10,
     "conv_in": conv3x3(3, 128) + conv3x3(128, 256) + conv3x3(256, 512) + 2 * 896 + 512 * 16 * 10 + 10,
+    "narrow_in": conv3x3(3, 128) + 2 * conv3x3(128, 128) + 6 * 128 + 128 * 16 * 10 + 10,
     "resnet18_bn": resnet18(10),
     "vgg11_bn": vgg11(10),
     "alexnet": (25 * 3 * 128 + 128)
@@ -85,7 +86,15 @@ PARAMETERS = {
     + 192 * 16 * 10
     + 10,
 }
-WIDTHS = {"conv": 128, "conv_bn": 128, "conv_in": 128, "resnet18_bn": 64, "vgg11_bn": 64, "alexnet": 128}
+WIDTHS = {
+    "conv": 128,
+    "conv_bn": 128,
+    "conv_in": 128,
+    "narrow_in": 128,
+    "resnet18_bn": 64,
+    "vgg11_bn": 64,
+    "alexnet": 128,
+}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

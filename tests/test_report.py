@@ -263,6 +263,14 @@ def test_the_full_dataset_stands_in_the_column_of_its_augmentation(report: Repor
     assert line["Published"] == "84.8 ± 0.1"
 
 
+def test_other_protocols_have_a_column_where_they_were_run(report: Report) -> None:
+    rows = report.rows[report.rows["protocol"] == "loo2023"].assign(protocol="narrow_sgd", architecture="narrow_in")
+    table = tables.accuracy(pd.concat([report.rows, rows]))
+    assert list(table.columns[5:]) == ["No augmentation", "Augmentation", "Narrow, SGD", "Published"]
+    for line in table.to_dict("records")[1:]:
+        assert line["Narrow, SGD"] == line["No augmentation"]
+
+
 def test_what_a_dataset_holds(report: Report) -> None:
     line = tables.datasets(report.facts).to_dict("records")[1]
     assert line["Images"] == "32 × 32 × 3"

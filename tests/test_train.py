@@ -23,7 +23,7 @@ def view(images: jax.Array) -> View:
 
 
 NET = build("conv", (8, 8, 1), 3, width=4, depth=2)
-SCHEDULE = train.Schedule(steps=120, learning_rate=1e-2, warmup=5, floor=0.01, batch_size=32, augment=train.unchanged)
+SCHEDULE = train.Schedule(120, train.adam(120, 1e-2, warmup=5), batch_size=32)
 
 
 def test_networks_learn_a_separable_problem() -> None:
@@ -82,7 +82,32 @@ def test_nothing_is_compiled_on_the_second_call(caplog: pytest.LogCaptureFixture
 
 def test_the_papers_protocol() -> None:
     # Loo et al. 2023, appendix C.
-    assert PROTOCOLS["loo2023"](10).steps == 1000
-    assert PROTOCOLS["loo2023"](100).steps == 2000
-    assert PROTOCOLS["loo2023"](10).augment is train.unchanged
-    assert PROTOCOLS["loo2023_augmented"](10).augment is not train.unchanged
+    assert [PROTOCOLS["loo2023"].schedule(images).steps for images in (10, 20, 100)] == [1000, 2000, 2000]
+    assert [PROTOCOLS["reference"].schedule(images).steps for images in (10, 100)] == [2500, 5000]
+    assert PROTOCOLS["loo2023"].schedule(10).augment is train.unchanged
+    assert PROTOCOLS["loo2023_augmented"].schedule(10).augment is not train.unchanged
+
+
+def test_the_narrow_protocols_train_for_epochs() -> None:
+    assert [PROTOCOLS["narrow_sgd"].schedule(images).steps for images in (10, 256, 257)] == [1000, 1000, 2000]
+    assert PROTOCOLS["narrow_adam"].schedule(500).steps == 2000
+
+
+def test_sgd_is_that_of_the_literature_step_by_step() -> None:
+    weights = {"w": jnp.array([1.0, -2.0])}
+    optimizer = train.sgd(4, 0.1)
+    state, plain, velocity = optimizer.init(weights), np.array([1.0, -2.0]), np.zeros(2)
+    for step in range(4):
+        gradient = np.array([0.3, 0.1]) * (step + 1)
+        change, state = optimizer.update({"w": jnp.asarray(gradient)}, state, weights)
+        weights = optax.apply_updates(weights, change)
+        velocity = 0.9 * velocity + gradient + 5e-4 * plain
+        plain = plain - (0.1 if step < 2 else 0.01) * velocity
+        np.testing.assert_allclose(weights["w"], plain, rtol=1e-6)
+
+
+def test_cross_entropy_takes_centred_labels() -> None:
+    logits = jax.random.normal(jax.random.key(0), (5, 3))
+    classes = jnp.array([0, 2, 1, 1, 0])
+    expected = optax.softmax_cross_entropy_with_integer_labels(logits, classes).mean()
+    assert float(train.cross_entropy(logits, jax.nn.one_hot(classes, 3) - 1 / 3)) == pytest.approx(float(expected))

@@ -20,6 +20,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "conv": ConvBody,
     "conv_bn": partial(ConvBody, norm=BatchNorm),
     "conv_in": partial(ConvBody, norm=InstanceNorm),
+    "narrow_in": partial(ConvBody, norm=InstanceNorm, narrow=True),
     "resnet18_bn": ResNet18Body,
     "vgg11_bn": VGG11Body,
     "alexnet": AlexNetBody,
@@ -27,6 +28,8 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
 
 
 WITH_BATCH_NORM = ("conv_bn", "resnet18_bn", "vgg11_bn")
+WITH_DEPTH = ("conv", "conv_bn", "conv_in", "narrow_in")
+"""those that `build` must be told the depth of"""
 
 
 class Net(NamedTuple):

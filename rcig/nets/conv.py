@@ -9,7 +9,9 @@ from rcig.nets.layers import Conv, avg_pool, softplus
 
 
 class ConvBody(nn.Module):
-    """`depth` stages of 3×3 convolution, normalisation, activation and 2×2 average pooling; widths w, 2w, 4w, …
+    """`depth` stages of 3×3 convolution, normalisation, activation and 2×2 average pooling.
+
+    Widths w, 2w, 4w, …, or w in every stage where it is `narrow` (Zhao & Bilen 2021 and most of the field).
 
     Grey images get 2 more pixels of padding in the first convolution (28 → 32).
     """
@@ -18,12 +20,13 @@ class ConvBody(nn.Module):
     depth: int = 3
     temperature: float = 0.0
     norm: Callable[[], Callable[[jax.Array, bool], jax.Array]] | None = None
+    narrow: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         for stage in range(self.depth):
             padding = 3 if stage == 0 and x.shape[0] == 1 else 1
-            x = Conv(self.width * 2**stage, padding=padding)(x)
+            x = Conv(self.width * (1 if self.narrow else 2**stage), padding=padding)(x)
             if self.norm is not None:
                 x = self.norm()(x, train)
             x = avg_pool(softplus(self.temperature)(x))

@@ -18,6 +18,8 @@ IDENTITY = ["experiment", "dataset", "images_per_class", "method"]
 _STEPS = {"adam": ["inner_steps", "inverse_steps"], "cg": ["cg_iterations"]}
 """solver -> what its time should be linear in"""
 _PROTOCOLS = {"loo2023": "No augmentation", "loo2023_augmented": "Augmentation"}
+_OTHER_PROTOCOLS = {"reference": "Reference code", "narrow_adam": "Narrow, Adam", "narrow_sgd": "Narrow, SGD"}
+"""these have a column where they were run"""
 _FULL = {"full_dataset": "loo2023", "full_dataset_augmented": "loo2023_augmented"}
 """protocols of the full dataset -> the column that they stand in"""
 _ATTACK_PROTOCOL = "membership_inference/"
@@ -69,10 +71,12 @@ def interval(auc: pd.Series, low: pd.Series, high: pd.Series) -> str:
 
 
 def accuracy(rows: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy of each set with and without augmentation, and the published one where the paper prints it."""
+    """Test accuracy of each set by protocol, and the published one where the paper prints it."""
     rows = rows.assign(protocol=rows["protocol"].replace(_FULL))
-    chosen = rows[rows["protocol"].isin(_PROTOCOLS.keys()) & (rows["metric"] == "accuracy")]
-    table = _spread(chosen, [*IDENTITY, "width"], "protocol", list(_PROTOCOLS)).rename(columns=_PROTOCOLS)
+    run = {name: header for name, header in _OTHER_PROTOCOLS.items() if name in set(rows["protocol"])}
+    shown = _PROTOCOLS | run
+    chosen = rows[rows["protocol"].isin(shown.keys()) & (rows["metric"] == "accuracy")]
+    table = _spread(chosen, [*IDENTITY, "width"], "protocol", list(shown)).rename(columns=shown)
     published = published_accuracy()
     sets = table[["dataset", "images_per_class", "method"]].itertuples(index=False, name=None)
     table["Published"] = [
