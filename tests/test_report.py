@@ -271,6 +271,27 @@ def test_other_protocols_have_a_column_where_they_were_run(report: Report) -> No
         assert line["Narrow, SGD"] == line["No augmentation"]
 
 
+def test_sets_of_one_size_are_compared_by_seed(report: Report) -> None:
+    table = tables.comparisons(report.rows)
+    assert len(table) == 2, "digits-rcig and digits_again by two protocols; all other sets are alone in their size"
+    for line in table.to_dict("records"):
+        protocol = {"No augmentation": "loo2023", "Augmentation": "loo2023_augmented"}[line["Protocol"]]
+        means = {
+            (name, seed): statistics.fmean(
+                row["value"]
+                for row in measurements(name, "evaluate")
+                if (row["protocol"], row["seed"]) == (protocol, seed)
+            )
+            for name in (line["Set"], line["Less"])
+            for seed in (0, 1)
+        }
+        differences = [means[line["Set"], seed] - means[line["Less"], seed] for seed in (0, 1)]
+        mean, half = statistics.fmean(differences), 12.7062 * statistics.stdev(differences) / math.sqrt(2)
+        assert mean > 0
+        assert line["Difference"] == f"{100 * mean:.1f} [{100 * (mean - half):.1f}, {100 * (mean + half):.1f}]"
+        assert (line["Seeds"], line["Caution"]) == (2, "2 seeds: a very wide interval")
+
+
 def test_what_a_dataset_holds(report: Report) -> None:
     line = tables.datasets(report.facts).to_dict("records")[1]
     assert line["Images"] == "32 × 32 × 3"
@@ -427,7 +448,7 @@ def index(report: Report) -> str:
 def test_page_is_well_formed_and_accessible(files: dict[str, str]) -> None:
     parsed = Page(files["index.html"])
     assert len(parsed.all("h1")) == 1
-    assert len(parsed.all("table")) == len(parsed.all("caption")) == len(parsed.all("thead")) == 6
+    assert len(parsed.all("table")) == len(parsed.all("caption")) == len(parsed.all("thead")) == 7
     assert all(cell.get("scope") in ("row", "col", "rowgroup") for cell in parsed.all("th"))
     assert len(parsed.all("img")) == len(EXPERIMENTS) + 1 + len(STUDIES) + 2 * len(FACTS)
     for image in parsed.all("img"):
@@ -489,7 +510,7 @@ def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path) -> 
     for out in ("first", "second"):
         write(collect(results, list(EXPERIMENTS), STUDIES, list(FACTS), ["cifar10"]), tmp_path / out)
     written = {path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file()}
-    names = ("accuracy", "cross_architecture", "membership_inference", "slopes", "datasets")
+    names = ("accuracy", "comparisons", "cross_architecture", "membership_inference", "slopes", "datasets")
     assert {str(file) for file in written} == {
         "results.csv",
         "index.html",

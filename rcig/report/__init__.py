@@ -83,6 +83,7 @@ def render(report: Report) -> dict[str, bytes | str]:
     """File name -> content. The same report gives the same bytes."""
     written = {
         "accuracy": tables.accuracy(report.rows),
+        "comparisons": tables.comparisons(report.rows),
         "cross_architecture": tables.cross_architecture(report.rows),
         "membership_inference": tables.membership_inference(report.rows),
         "slopes": tables.slopes(report.studies),

@@ -35,9 +35,9 @@ def render(
 ) -> str:
     """The page, without the sections that would be empty.
 
-    Of `tables` it shows accuracy, cross_architecture, membership_inference, times, slopes and datasets. `pictures` are
-    PNG bytes by experiment, `curves` those of the training curves, `drawn` by study, `samples` and `data` by dataset;
-    `datasets` names all that are used, `facts` says what is known of each.
+    Of `tables` it shows accuracy, comparisons, cross_architecture, membership_inference, times, slopes and datasets.
+    `pictures` are PNG bytes by experiment, `curves` those of the training curves, `drawn` by study, `samples` and
+    `data` by dataset; `datasets` names all that are used, `facts` says what is known of each.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

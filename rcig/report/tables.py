@@ -4,6 +4,7 @@ Rows hold fractions. Tables show accuracies and true positive rates in percent, 
 """
 
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from rcig.report.studies import Measured
+from rcig.statistics import caution, paired
 
 IDENTITY = ["experiment", "dataset", "images_per_class", "method"]
 """What names a set. The experiment is part of it: two experiments may share all the rest and must not be pooled."""
@@ -113,6 +115,29 @@ def membership_inference(rows: pd.DataFrame) -> pd.DataFrame:
             tpr = percent(values[f"tpr_at_1_percent_fpr/{attack}"])
             records.append((*key, percent(values["accuracy"]), attack, auc, tpr))
     return pd.DataFrame(records, columns=[*keys, "accuracy", "attack", "auc", "tpr"]).rename(columns=_HEADERS)
+
+
+def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
+    """Differences in accuracy between the sets of one dataset, size, protocol and width, in percentage points.
+
+    Paired by seed, with the 95 % interval over seeds, see rcig.statistics; a caution where they are too few for one.
+    """
+    chosen = rows[rows["protocol"].isin({**_PROTOCOLS, **_OTHER_PROTOCOLS}.keys()) & (rows["metric"] == "accuracy")]
+    records = []
+    for (dataset, count, protocol, width), same in chosen.groupby(
+        ["dataset", "images_per_class", "protocol", "width"], sort=False
+    ):
+        sets = dict(list(same.groupby("experiment", sort=False)))
+        for first, second in combinations(sorted(sets, key=lambda name: -sets[name]["value"].mean()), 2):
+            if set(sets[first]["seed"]) & set(sets[second]["seed"]):
+                found = paired(sets[first], sets[second])
+                bounds = f" [{100 * found.low:.1f}, {100 * found.high:.1f}]" if found.seeds > 1 else ""
+                difference = f"{100 * found.mean:.1f}{bounds}"
+                names = _PROTOCOLS | _OTHER_PROTOCOLS
+                line = (dataset, count, names[str(protocol)], width, first, second, difference, found.seeds)
+                records.append((*line, caution(found)))
+    columns = "Dataset, Images per class, Protocol, Width, Set, Less, Difference, Seeds, Caution"
+    return pd.DataFrame(records, columns=columns.split(", "))
 
 
 def datasets(facts: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

@@ -1,0 +1,87 @@
+"""Nested means and paired differences: against naive loops, and in simulations of what they claim."""
+
+import math
+import statistics
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from rcig.statistics import caution, estimate, paired
+
+
+def frame(values: np.ndarray) -> pd.DataFrame:
+    """(seeds, networks) -> one row per network."""
+    seeds = np.repeat(np.arange(len(values)), values.shape[1])
+    return pd.DataFrame({"seed": seeds, "value": values.ravel()})
+
+
+def test_an_estimate_against_loops() -> None:
+    values = np.random.default_rng(0).random((4, 3))
+    table = frame(values).sample(frac=1, random_state=0)
+    found = estimate(table["value"], table["seed"])
+    means = [statistics.fmean(row) for row in values]
+    assert found.mean == pytest.approx(statistics.fmean(means))
+    assert found.std == pytest.approx(statistics.stdev(values.ravel()))
+    assert found.error == pytest.approx(statistics.stdev(means) / 2)
+    low, high = stats.t.interval(0.95, 3, found.mean, found.error)
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert (found.seeds, found.networks) == (4, 12)
+
+
+def test_seeds_count_the_same_whatever_their_number_of_networks() -> None:
+    table = pd.DataFrame({"seed": [0, 0, 0, 1], "value": [0.5, 0.5, 0.5, 0.9]})
+    assert estimate(table["value"], table["seed"]).mean == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_intervals_hold_the_truth_as_often_as_they_say_where_seeds_differ(seeds: int) -> None:
+    rng = np.random.default_rng(seeds)
+    values = 0.7 + 0.05 * rng.normal(size=(800, seeds, 1)) + 0.02 * rng.normal(size=(800, seeds, 5))
+    held = pooled = 0
+    for sample in values:
+        table = frame(sample)
+        found = estimate(table["value"], table["seed"])
+        held += found.low <= 0.7 <= found.high
+        low, high = stats.t.interval(0.95, sample.size - 1, sample.mean(), stats.sem(sample.ravel()))
+        pooled += low <= 0.7 <= high
+    assert abs(held / 800 - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 800)
+    assert pooled / 800 < 0.8, "networks taken for independent would have promised too much"
+
+
+def test_a_paired_difference_is_free_of_what_both_share() -> None:
+    rng = np.random.default_rng(1)
+    shared = rng.normal(size=(6, 1))
+    first, second = (frame(shared + shift + 0.01 * rng.normal(size=(6, 4))) for shift in (0.1, 0.0))
+    found = paired(first, second)
+    assert found.mean == pytest.approx(0.1, abs=0.02)
+    assert found.low > 0.05
+    assert found.high - found.low < 0.1 < estimate(first["value"], first["seed"]).error
+    means = [[group["value"].mean() for _, group in table.groupby("seed")] for table in (first, second)]
+    expected = stats.ttest_rel(*means).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_pairs_are_the_seeds_that_both_have() -> None:
+    first = pd.DataFrame({"seed": [0, 1, 7], "value": [0.5, 0.6, 0.0]})
+    second = pd.DataFrame({"seed": [1, 0, 8], "value": [0.4, 0.3, 1.0]})
+    found = paired(first, second)
+    assert (found.mean, found.seeds) == (pytest.approx(0.2), 2)
+    with pytest.raises(ValueError, match=r"no seed in common: \[7\] and \[8\]; distil both with the same seeds"):
+        paired(first[2:], second[2:])
+
+
+def test_one_seed_has_no_interval_and_says_so() -> None:
+    table = frame(np.array([[0.5, 0.7]]))
+    found = estimate(table["value"], table["seed"])
+    assert found.mean == pytest.approx(0.6)
+    assert math.isnan(found.error)
+    assert math.isnan(found.low)
+    assert caution(found) == "one seed: no interval"
+    two = frame(np.array([[0.5], [0.7]]))
+    assert caution(estimate(two["value"], two["seed"])) == "2 seeds: a very wide interval"
+    three = frame(np.array([[0.5], [0.7], [0.6]]))
+    assert caution(estimate(three["value"], three["seed"])) == ""
+    with pytest.raises(ValueError, match="no values to average"):
+        estimate(pd.Series([], dtype=float), pd.Series([], dtype=int))
