@@ -198,6 +198,17 @@ class RandomRealParams:
     """A random real subset has no settings."""
 
 
+@dataclass(frozen=True)
+class ExternalParams:
+    """A set that another tool has made, see rcig.distill.given."""
+
+    path: str
+    sha256: str
+    """of the file: DVC does not watch it, and another file is another experiment"""
+    whitened: bool
+    """with this project's whitening of the dataset; uint8 images are never"""
+
+
 FAMILY: dict[str, dict[str, Any]] = {
     "vig": {"linearised": False, "closed_form": False},
     "cig": {"linearised": True, "closed_form": False},
@@ -208,7 +219,10 @@ FAMILY: dict[str, dict[str, Any]] = {
 }
 """The methods with implicit gradients, and the settings that make each what it is."""
 
-METHODS: dict[str, type] = dict.fromkeys(FAMILY, ImplicitParams) | {"random_real": RandomRealParams}
+METHODS: dict[str, type] = dict.fromkeys(FAMILY, ImplicitParams) | {
+    "random_real": RandomRealParams,
+    "external": ExternalParams,
+}
 
 
 @dataclass(frozen=True)

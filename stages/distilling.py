@@ -16,6 +16,7 @@ import pandas as pd
 from rcig import distill, nets, params, store, train, whiten
 from rcig.data import splits
 from rcig.distill import loop
+from rcig.distill.given import load_external
 from stages.common import DATA
 
 CHECKPOINTS = Path(".checkpoints")
@@ -78,8 +79,12 @@ def make_task(source: Source, experiment: params.Experiment, seed: int) -> loop.
 
 
 def initial(source: Source, experiment: params.Experiment, seed: int) -> distill.Distilled:
-    """The set a run starts from: random real images, or noise, with hard labels."""
-    seen, classes = source.real.seen, source.dataset.classes
+    """The set a run starts from: random real images, or noise, with hard labels; or a set made elsewhere."""
+    seen, classes, dataset = source.real.seen, source.dataset.classes, source.dataset
+    if isinstance(experiment.settings, params.ExternalParams):
+        shape = (dataset.resolution, dataset.resolution, dataset.channels)
+        count = experiment.images_per_class * classes
+        return load_external(experiment.settings, source.real.whitening, shape, count, classes)
     chosen = seen.take(splits.sample_per_class(seen.labels, experiment.images_per_class, classes, seed))
     images = whiten.apply(source.real.whitening, chosen.images)
     if experiment.initialisation == "noise":

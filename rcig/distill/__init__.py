@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from rcig.distill.base import Batch, Distilled, Distiller
+from rcig.distill.given import given
 from rcig.distill.implicit import implicit_gradient, support
-from rcig.distill.random_real import random_real
 from rcig.nets import Net, build
 from rcig.params import DatasetParams, Experiment, ImplicitParams, ParamsError, steps
 
@@ -25,7 +25,7 @@ DENSE_MEMORY = 0.5
 def make(dataset: DatasetParams, experiment: Experiment) -> Distiller:
     """The distiller that an experiment asks for. Raises ParamsError where its settings do not fit its set."""
     if not isinstance(experiment.settings, ImplicitParams):
-        return random_real()
+        return given()
     settings = chosen_settings(dataset, experiment)
     if dataset.mirror and dataset.channels == 1:
         warnings.warn("mirror: true on grey images; a mirrored digit or letter is often another one", stacklevel=2)
