@@ -428,6 +428,10 @@ def _typed_settings(where: str, experiment: Experiment) -> Experiment:
         _check_method(experiment.method, settings)
     except ParamsError as error:
         raise ParamsError(f"{where}.settings.{error}") from None
+    if experiment.method == "external" and len(experiment.seeds) > 1:
+        raise ParamsError(
+            f"{where}.seeds: a set made elsewhere is one set, got {list(experiment.seeds)}; give one seed"
+        )
     return dataclasses.replace(experiment, settings=settings)
 
 

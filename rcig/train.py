@@ -51,9 +51,9 @@ class Schedule(NamedTuple):
     loss: Loss = mse
 
 
-def adam(steps: int, learning_rate: float, warmup: int, floor: float = 0.01) -> optax.GradientTransformation:
-    """Linear warm-up, then a cosine that ends at `floor` times the learning rate."""
-    return optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps, learning_rate * floor))
+def adam(steps: int, learning_rate: float, warmup: int) -> optax.GradientTransformation:
+    """Linear warm-up, then a cosine that ends at a hundredth of the learning rate."""
+    return optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps, learning_rate / 100))
 
 
 def sgd(steps: int, learning_rate: float) -> optax.GradientTransformation:
@@ -90,7 +90,6 @@ def update(
 def fit(net: Net, schedule: Schedule, key: jax.Array, x: jax.Array, y: jax.Array) -> Variables:
     """A network trained from scratch on images x (n, h, w, c) and labels y (n, C), in one scan."""
     start_key, loop_key = jax.random.split(key)
-    optimizer = schedule.optimizer
 
     def body(state: TrainState, key: jax.Array) -> tuple[TrainState, None]:
         batch_key, augment_key = jax.random.split(key)
@@ -99,9 +98,10 @@ def fit(net: Net, schedule: Schedule, key: jax.Array, x: jax.Array, y: jax.Array
             index = jax.random.choice(batch_key, len(x), (schedule.batch_size,), replace=False)
             images, labels = x[index], y[index]
         images = schedule.augment(augment_key, images)
-        return update(net, optimizer, state, images, labels, schedule.loss), None
+        return update(net, schedule.optimizer, state, images, labels, schedule.loss), None
 
-    state, _ = jax.lax.scan(body, start(net, optimizer, start_key), jax.random.split(loop_key, schedule.steps))
+    fresh = start(net, schedule.optimizer, start_key)
+    state, _ = jax.lax.scan(body, fresh, jax.random.split(loop_key, schedule.steps))
     return state.variables
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from rcig import attacks, nets, params, rows, train
 from rcig.data import splits
 from stages.common import RESULTS, run
-from stages.inputs import Inputs, load_inputs, load_split
+from stages.inputs import Inputs, load_inputs
+from stages.real import load_split
 
 MAX_MEMBERS = 10_000
 
@@ -55,7 +56,7 @@ def measure(
 
 def load_members(inputs: Inputs, seed: int) -> splits.View:
     """Raw images and labels of the members."""
-    split = load_split(inputs.experiment.dataset, "train")
+    split, _ = load_split(inputs.experiment.dataset, "train")
     seen = np.flatnonzero(~splits.held_out_mask(split.labels, inputs.dataset.held_out))
     if len(seen) > MAX_MEMBERS:
         seen = np.random.default_rng(seed).choice(seen, MAX_MEMBERS, replace=False)

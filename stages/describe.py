@@ -6,7 +6,8 @@ import numpy as np
 
 from rcig import params, report, store, whiten
 from rcig.data import sources, splits
-from stages.common import DATA, RESULTS, run
+from stages.common import RESULTS, run
+from stages.real import load_split, load_whitening
 
 SHOWN = 10
 """images of the picture, of the first classes"""
@@ -16,22 +17,20 @@ RANKS = 200
 
 def main(name: str) -> None:
     dataset = params.load().dataset(name)
-    train, test = (store.load(DATA / name / f"{part}.npz", store.SPLIT) for part in ("train", "test"))
-    whitening = whiten.Whitening(**store.load(DATA / name / "whitening.npz", store.WHITENING))
-    class_names = train["class_names"].tolist()
-    index = splits.sample_per_class(train["labels"], 1, dataset.classes, seed=0)[:SHOWN]
-    images = train["images"][index]
+    (train, class_names), (test, _) = (load_split(name, part) for part in ("train", "test"))
+    whitening = load_whitening(name)
+    images, labels = splits.whole(train).take(splits.sample_per_class(train.labels, 1, dataset.classes, seed=0)[:SHOWN])
     white = np.asarray(whiten.apply(whitening, images))
     back = whiten.to_pixels(whitening, white)
     counts = {
-        part: np.bincount(split["labels"], minlength=dataset.classes).tolist()
+        part: np.bincount(split.labels, minlength=dataset.classes).tolist()
         for part, split in (("train", train), ("test", test))
     }
     facts: dict[str, Any] = {
         **sources.known(name)._asdict(),
         "class_names": class_names,
         "counts": counts,
-        "held_out": int(splits.held_out_mask(train["labels"], dataset.held_out).sum()),
+        "held_out": int(splits.held_out_mask(train.labels, dataset.held_out).sum()),
         "shape": list(images.shape[1:]),
         "whitening": dataset.whitening,
         "mean": whitening.mean.tolist(),
@@ -42,9 +41,9 @@ def main(name: str) -> None:
         else None,
         "round_trip": int(np.abs(images.astype(int) - back).max()),
     }
-    titles = [class_names[label] for label in train["labels"][index]]
-    titles += ["whitened"] * len(index) + ["back"] * len(index)
-    picture = report.figures.image_grid(np.concatenate([images, visible(white), back]), titles, columns=len(index))
+    titles = [class_names[label] for label in labels]
+    titles += ["whitened"] * len(labels) + ["back"] * len(labels)
+    picture = report.figures.image_grid(np.concatenate([images, visible(white), back]), titles, columns=len(labels))
     store.save_json(RESULTS / "data" / f"{name}.json", facts)
     store.atomic_write(RESULTS / "data" / f"{name}.png", picture)
 

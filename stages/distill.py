@@ -45,7 +45,7 @@ def distill_all(name: str, writes: bool) -> None:
 def save(
     name: str,
     experiment: params.Experiment,
-    class_names: np.ndarray,
+    class_names: list[str],
     whitening: whiten.Whitening,
     sets: list[distill.Distilled],
     curve: pd.DataFrame,
@@ -64,7 +64,7 @@ def save(
         "solver": getattr(experiment.settings, "solver", None),
         "machine": machine(),
         "versions": {package: importlib.metadata.version(package) for package in ("jax", "numpy", "flax", "optax")},
-        "class_names": class_names.tolist(),
+        "class_names": class_names,
     }
     folder = RESULTS / "distill" / name
     columns = ["seed", "step", "seconds", "loss", "heldout_accuracy"]
@@ -78,7 +78,7 @@ def save(
         "images_per_class": experiment.images_per_class,
         "method": experiment.method,
         "seeds": experiment.seeds,
-        "class_names": class_names.tolist(),
+        "class_names": class_names,
         "mean": whitening.mean.tolist(),
         "std": whitening.std.tolist(),
         "rcig": rcig.__version__,

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from rcig import distill, nets, params, store, train, whiten
+from rcig import distill, nets, params, train, whiten
 from rcig.data import splits
 from rcig.distill import loop
 from rcig.distill.given import load_external
 from stages.common import DATA
+from stages.real import load_split, load_whitening
 
 CHECKPOINTS = Path(".checkpoints")
 
@@ -30,7 +31,7 @@ class Real(NamedTuple):
     held_out: splits.View
     """what all selection is made on"""
     whitening: whiten.Whitening
-    class_names: np.ndarray
+    class_names: list[str]
 
 
 class Source(NamedTuple):
@@ -43,12 +44,10 @@ class Source(NamedTuple):
 
 
 def load_real(name: str, dataset: params.DatasetParams) -> Real:
-    split = store.load(DATA / name / "train.npz", store.SPLIT)
-    whitening = whiten.Whitening(**store.load(DATA / name / "whitening.npz", store.WHITENING))
-    mask = splits.held_out_mask(split["labels"], dataset.held_out)
-    images = splits.Split(split["images"], split["labels"])
-    seen, held_out = (splits.View(images, np.flatnonzero(part)) for part in (~mask, mask))
-    return Real(seen, held_out, whitening, split["class_names"])
+    split, class_names = load_split(name, "train")
+    mask = splits.held_out_mask(split.labels, dataset.held_out)
+    seen, held_out = (splits.View(split, np.flatnonzero(part)) for part in (~mask, mask))
+    return Real(seen, held_out, load_whitening(name), class_names)
 
 
 def load_source(settings: params.Params, experiment: params.Experiment) -> Source:

@@ -10,8 +10,9 @@ from rcig import nets, params, passes, rows, store, train, whiten
 from rcig.data import splits
 from rcig.distill import loop
 from rcig.distill.full_dataset import full_dataset
-from stages.common import DATA, RESULTS, run
+from stages.common import RESULTS, run
 from stages.distilling import CHECKPOINTS, digest, load_real
+from stages.real import load_split
 
 
 def main(name: str) -> None:
@@ -40,8 +41,7 @@ def main(name: str) -> None:
     pd.DataFrame(curve).to_csv(text, index=False)
     folder = RESULTS / "full_dataset"
     store.atomic_write(folder / f"{name}-curve.csv", text.getvalue())
-    arrays = store.load(DATA / name / "test.npz", store.SPLIT)
-    test = splits.whole(splits.Split(arrays["images"], arrays["labels"]))
+    test = splits.whole(load_split(name, "test")[0])
     found = rows.by_network(
         train.accuracy(outputs(variables, test), test.labels),
         dataset=name,

@@ -1,4 +1,4 @@
-"""What the judging stages load: a distilled set and the whitened test split of its dataset."""
+"""What the judging stages load: a distilled set, and the test split of its dataset with its whitening."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -9,7 +9,8 @@ import numpy as np
 
 from rcig import distill, nets, params, rows, store, train, whiten
 from rcig.data import splits
-from stages.common import DATA, DISTILLED
+from stages.common import DISTILLED
+from stages.real import load_split, load_whitening
 
 
 class Inputs(NamedTuple):
@@ -39,22 +40,15 @@ def load_inputs(name: str) -> Inputs:
     settings = params.load()
     experiment = settings.experiment(name)
     distilled = store.load(DISTILLED / f"{name}.npz", store.DISTILLED)
-    test = load_split(experiment.dataset, "test")
-    whitening = whiten.Whitening(**store.load(DATA / experiment.dataset / "whitening.npz", store.WHITENING))
+    test, _ = load_split(experiment.dataset, "test")
     return Inputs(
         experiment,
         settings.datasets[experiment.dataset],
-        whiten.on_device(whitening),
+        whiten.on_device(load_whitening(experiment.dataset)),
         distilled["images"],
         distilled["labels"],
         splits.whole(test),
     )
-
-
-def load_split(dataset: str, part: str) -> splits.Split:
-    """The raw images and labels of a dataset's `train` or `test` part."""
-    arrays = store.load(DATA / dataset / f"{part}.npz", store.SPLIT)
-    return splits.Split(arrays["images"], arrays["labels"])
 
 
 def accuracy_rows(

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
 
-from rcig import whiten
+from rcig import params, whiten
 from rcig.distill import Distilled
 from rcig.distill.given import load_external
 from rcig.params import ExternalParams, ParamsError
@@ -71,6 +73,16 @@ def test_what_is_wrong_is_named(
 ) -> None:
     with pytest.raises(ParamsError, match=message):
         load(tmp_path, images, labels, **changes)
+
+
+def test_a_set_made_elsewhere_has_one_seed() -> None:
+    raw = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    settings = {"path": "set.npz", "sha256": "0" * 64, "whitened": False}
+    entry = raw["experiments"]["mnist_sample-ipc1-rcig"] | {"method": "external", "settings": settings}
+    sections = {"datasets": raw["datasets"], "full_dataset": {}, "studies": {}}
+    assert params.parse_params(sections | {"experiments": {"x": entry}}).experiments["x"].seeds == (0,)
+    with pytest.raises(ParamsError, match=r"x\.seeds: a set made elsewhere is one set, got \[0, 1\]; give one seed"):
+        params.parse_params(sections | {"experiments": {"x": entry | {"seeds": [0, 1]}}})
 
 
 def test_a_file_of_another_kind(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ Importing this module makes `tfds.builder` find `tiny_imagenet` and `imagewoof`.
 import glob
 import logging
 import os
-import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -206,19 +205,14 @@ def without_tensorflow() -> Iterator[None]:
         return
     gfile = SimpleNamespace(
         GFile=open,
-        copy=lambda source, target, overwrite=False: shutil.copyfile(source, target),
-        exists=os.path.exists,
         glob=glob.glob,
-        isdir=os.path.isdir,
         listdir=os.listdir,
-        walk=os.walk,
     )
     stand_in = SimpleNamespace(
         __version__="2.1.0",
         RaggedTensor=Never,
         Tensor=Never,
         compat=SimpleNamespace(as_text=str),
-        errors=SimpleNamespace(UnimplementedError=NotImplementedError),
         io=SimpleNamespace(gfile=gfile),
     )
 

@@ -10,7 +10,7 @@ from rcig.distill.base import Batch, Distiller, Info
 from rcig.nets import Net
 from rcig.params import FullDatasetParams
 from rcig.passes import sum_images
-from rcig.train import TrainState, start
+from rcig.train import TrainState, adam, start
 
 
 def full_dataset(net: Net, settings: FullDatasetParams) -> Distiller:
@@ -19,10 +19,7 @@ def full_dataset(net: Net, settings: FullDatasetParams) -> Distiller:
     State and result are those of `networks` networks without batch norm, side by side along the first axis, which see
     the same batches.
     """
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, settings.steps // 10, settings.steps, settings.learning_rate / 100
-    )
-    optimizer = optax.adam(rate)
+    optimizer = adam(settings.steps, settings.learning_rate, settings.steps // 10)
 
     def init(key: jax.Array, _: None) -> TrainState:
         return jax.vmap(lambda key: start(net, optimizer, key))(jax.random.split(key, settings.networks))

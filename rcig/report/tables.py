@@ -122,7 +122,8 @@ def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
 
     Paired by seed, with the 95 % interval over seeds, see rcig.statistics; a caution where they are too few for one.
     """
-    chosen = rows[rows["protocol"].isin({**_PROTOCOLS, **_OTHER_PROTOCOLS}.keys()) & (rows["metric"] == "accuracy")]
+    headers = _PROTOCOLS | _OTHER_PROTOCOLS
+    chosen = rows[rows["protocol"].isin(headers.keys()) & (rows["metric"] == "accuracy")]
     records = []
     for (dataset, count, protocol, width), same in chosen.groupby(
         ["dataset", "images_per_class", "protocol", "width"], sort=False
@@ -133,8 +134,7 @@ def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
                 found = paired(sets[first], sets[second])
                 bounds = f" [{100 * found.low:.1f}, {100 * found.high:.1f}]" if found.seeds > 1 else ""
                 difference = f"{100 * found.mean:.1f}{bounds}"
-                names = _PROTOCOLS | _OTHER_PROTOCOLS
-                line = (dataset, count, names[str(protocol)], width, first, second, difference, found.seeds)
+                line = (dataset, count, headers[str(protocol)], width, first, second, difference, found.seeds)
                 records.append((*line, caution(found)))
     columns = "Dataset, Images per class, Protocol, Width, Set, Less, Difference, Seeds, Caution"
     return pd.DataFrame(records, columns=columns.split(", "))
