@@ -17,10 +17,26 @@ from ruamel.yaml.error import YAMLError
 
 T = TypeVar("T")
 
-Protocol = Literal["loo2023", "loo2023_augmented", "reference", "narrow_adam", "narrow_sgd"]
+Protocol = Literal["loo2023", "loo2023_augmented", "loo2023_hard", "reference", "narrow_adam", "narrow_sgd"]
 """see rcig.evaluate"""
-Architecture = Literal["conv", "conv_bn", "conv_in", "narrow_in", "resnet18_bn", "vgg11_bn", "alexnet"]
+Architecture = Literal[
+    "conv",
+    "conv_bn",
+    "conv_in",
+    "conv_ln",
+    "conv_gn",
+    "narrow_in",
+    "resnet18_bn",
+    "resnet18_stem_bn",
+    "vgg11_bn",
+    "vgg11_narrow",
+    "alexnet",
+    "efficientnet_b0",
+    "vit_tiny",
+]
 """see rcig.nets"""
+Attack = Literal["threshold", "logistic_regression", "mlp", "random_forest", "knn", "gradient_norm", "likelihood_ratio"]
+"""see rcig.attacks"""
 
 
 class ParamsError(ValueError):
@@ -232,9 +248,13 @@ class EvaluateParams:
     protocols: tuple[Protocol, ...]
     width: int
     networks: int
+    measurements: int
+    """tests on the way, evenly spread over the training steps; the last is at their end"""
 
     def __post_init__(self) -> None:
-        positive(width=self.width, networks=self.networks)
+        positive(width=self.width, networks=self.networks, measurements=self.measurements)
+        if not self.protocols:
+            raise ParamsError("expected at least one of protocols, got none")
 
 
 @dataclass(frozen=True)
@@ -245,10 +265,15 @@ class CrossArchParams:
     """architecture -> number of filters of its first stage"""
     networks: int
     steps: int
-    learning_rate: float
+    learning_rates: tuple[float, ...]
+    """each architecture is tested with that of the best held-out accuracy"""
 
     def __post_init__(self) -> None:
-        positive(networks=self.networks, steps=self.steps, learning_rate=self.learning_rate)
+        positive(networks=self.networks, steps=self.steps)
+        if not self.learning_rates:
+            raise ParamsError("expected at least one of learning_rates, got none")
+        for rate in self.learning_rates:
+            positive(learning_rates=rate)
         for architecture, width in self.widths.items():
             positive(**{f"widths.{architecture}": width})
 
@@ -261,17 +286,33 @@ class AttackParams:
     """an empty list switches the stage off"""
     width: int
     networks: int
-    steps: int
+    measured_at: tuple[int, ...]
+    """training steps after which the networks are tested and attacked; they are trained until the last"""
     batch_size: int
     learning_rate: float
+    attacks: tuple[Attack, ...]
+    """after the last step"""
+    curve_attacks: tuple[Attack, ...]
+    """after the others"""
     folds: int
     """of the cross-validation that gives every example an out-of-fold score"""
+    shadow_networks: int
+    """of likelihood_ratio"""
 
     def __post_init__(self) -> None:
-        positive(width=self.width, networks=self.networks, steps=self.steps, batch_size=self.batch_size)
+        positive(width=self.width, networks=self.networks, batch_size=self.batch_size)
         positive(learning_rate=self.learning_rate)
         if self.folds < 2:
             raise ParamsError(f"expected folds to be at least 2, got {self.folds}")
+        if any(late <= early for early, late in itertools.pairwise([0, *self.measured_at])) or not self.measured_at:
+            raise ParamsError(f"expected measured_at to be increasing numbers of steps, got {list(self.measured_at)}")
+        if "likelihood_ratio" in self.curve_attacks:
+            raise ParamsError(
+                "curve_attacks: likelihood_ratio needs shadow networks of the same number of steps,"
+                " which are trained for the last of measured_at only; name it in attacks"
+            )
+        if "likelihood_ratio" in self.attacks and (self.shadow_networks < 4 or self.shadow_networks % 2):
+            raise ParamsError(f"likelihood_ratio needs 4, 6, 8, … shadow_networks, got {self.shadow_networks}")
 
 
 @dataclass(frozen=True)
@@ -284,6 +325,8 @@ class Experiment:
     width: int
     """of the network while distilling"""
     seeds: tuple[int, ...]
+    chunk: int | Literal["all"]
+    """training images that a seed may see: all but the held-out ones, or as many as said, none shared by two seeds"""
     initialisation: Literal["real", "noise"]
     loop: LoopParams
     settings: Any
@@ -296,6 +339,10 @@ class Experiment:
         positive(images_per_class=self.images_per_class, width=self.width)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ParamsError(f"expected seeds to be different numbers, at least one, got {list(self.seeds)}")
+        if self.chunk != "all":
+            positive(chunk=self.chunk)
+            if min(self.seeds) < 0:
+                raise ParamsError(f"with a chunk, seeds number the chunks from 0, got {list(self.seeds)}")
 
 
 @dataclass(frozen=True)

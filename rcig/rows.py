@@ -23,10 +23,11 @@ COLUMNS: dict[str, type] = {
     "width": int,
     "seed": int,
     "network": int,
+    "step": int,
     "metric": str,
     "value": float,
 }
-"""Columns in order, and their types."""
+"""Columns in order, and their types. `step`: training steps that the network has had."""
 
 MEASURED: dict[str, type] = {
     "seed": int,

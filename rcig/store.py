@@ -71,6 +71,11 @@ DISTILLED = Schema(
         "meta": ("str", ""),
     },
 )
+PREDICTIONS = Schema(
+    "table of predictions",
+    {"predicted": ("int16", "s k n"), "labels": ("int16", "n"), "class_names": ("str", "c")},
+)
+"""of k networks for each of s seeds, on n test images"""
 
 
 @contextmanager

@@ -1,14 +1,17 @@
 """Training networks on small labelled sets: used by the model pool, by evaluation and by the attacks."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
 
-from rcig.data.splits import View
+from rcig.data.splits import Split, View
 from rcig.nets import Net, Variables
+from rcig.passes import map_images
 
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 """(key, images) -> images"""
@@ -16,8 +19,8 @@ Augment = Callable[[jax.Array, jax.Array], jax.Array]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 """(logits (n, C), centred labels (n, C)) -> mean loss"""
 
-TEST_BATCH = 250
-"""images per forward pass of a test"""
+TEST_BATCH = 512
+"""images per call of a test, of which a CPU takes some at a time"""
 
 
 class TrainState(NamedTuple):
@@ -40,26 +43,34 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return optax.safe_softmax_cross_entropy(logits, labels + 1 / labels.shape[-1]).mean()
 
 
+Optimizer = Callable[[float | jax.Array], optax.GradientTransformation]
+"""largest learning rate -> optimiser"""
+
+
 class Schedule(NamedTuple):
     """How a network is trained."""
 
     steps: int
-    optimizer: optax.GradientTransformation
+    optimizer: Optimizer
+    learning_rate: float
     batch_size: int
     """batches are drawn without replacement, anew at every step; a smaller set is used whole"""
     augment: Augment = unchanged
     loss: Loss = mse
 
 
-def adam(steps: int, learning_rate: float, warmup: int) -> optax.GradientTransformation:
+def adam(steps: int, warmup: int) -> Optimizer:
     """Linear warm-up, then a cosine that ends at a hundredth of the learning rate."""
-    return optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps, learning_rate / 100))
+    shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, steps, 0.01)
+    return lambda rate: optax.adam(lambda step: rate * shape(step))
 
 
-def sgd(steps: int, learning_rate: float) -> optax.GradientTransformation:
+def sgd(steps: int) -> Optimizer:
     """Momentum 0.9 and weight decay 5e-4; a tenth of the learning rate from half of the steps on."""
-    rate = optax.piecewise_constant_schedule(learning_rate, {steps // 2: 0.1})
-    return optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(rate, momentum=0.9))
+    shape = optax.piecewise_constant_schedule(1.0, {steps // 2: 0.1})
+    return lambda rate: optax.chain(
+        optax.add_decayed_weights(5e-4), optax.sgd(lambda step: rate * shape(step), momentum=0.9)
+    )
 
 
 def start(net: Net, optimizer: optax.GradientTransformation, key: jax.Array) -> TrainState:
@@ -87,49 +98,80 @@ def update(
     return TrainState(variables | {"params": params}, optimizer_state)
 
 
-def fit(net: Net, schedule: Schedule, key: jax.Array, x: jax.Array, y: jax.Array) -> Variables:
-    """A network trained from scratch on images x (n, h, w, c) and labels y (n, C), in one scan."""
-    start_key, loop_key = jax.random.split(key)
+def course(net: Net, schedule: Schedule, networks: int) -> Callable[..., Iterator[tuple[int, Variables]]]:
+    """Train networks from scratch and look at them on the way. Compiled once, whatever the steps and learning rates.
 
-    def body(state: TrainState, key: jax.Array) -> tuple[TrainState, None]:
-        batch_key, augment_key = jax.random.split(key)
-        images, labels = x, y
-        if len(x) > schedule.batch_size:
-            index = jax.random.choice(batch_key, len(x), (schedule.batch_size,), replace=False)
-            images, labels = x[index], y[index]
-        images = schedule.augment(augment_key, images)
-        return update(net, schedule.optimizer, state, images, labels, schedule.loss), None
+    Returns a function of (key, images x (n, h, w, c), labels y (n, C), at=(schedule.steps,), rate=the schedule's) that
+    yields, for each step of the increasing numbers `at`, (step, variables of the networks after it, stacked along the
+    first axis). The networks differ by their starts and draws; each is trained as if it were alone.
+    """
 
-    fresh = start(net, schedule.optimizer, start_key)
-    state, _ = jax.lax.scan(body, fresh, jax.random.split(loop_key, schedule.steps))
-    return state.variables
+    def begin(key: jax.Array, rate: jax.Array) -> tuple[TrainState, jax.Array]:
+        start_key, loop_key = jax.random.split(key)
+        return start(net, schedule.optimizer(rate), start_key), loop_key
+
+    def advance(
+        state: TrainState, key: jax.Array, first: int, last: int, x: jax.Array, y: jax.Array, rate: jax.Array
+    ) -> TrainState:
+        def step(i: jax.Array, state: TrainState) -> TrainState:
+            batch_key, augment_key = jax.random.split(jax.random.fold_in(key, i))
+            images, labels = x, y
+            if len(x) > schedule.batch_size:
+                index = jax.random.choice(batch_key, len(x), (schedule.batch_size,), replace=False)
+                images, labels = x[index], y[index]
+            images = schedule.augment(augment_key, images)
+            return update(net, schedule.optimizer(rate), state, images, labels, schedule.loss)
+
+        return jax.lax.fori_loop(first, last, step, state)
+
+    begin_all = jax.jit(lambda key, rate: jax.vmap(begin, (0, None))(jax.random.split(key, networks), rate))
+    advance_all = jax.jit(jax.vmap(advance, (0, 0, *5 * (None,))))
+
+    def run(
+        key: jax.Array,
+        x: jax.Array,
+        y: jax.Array,
+        at: Sequence[int] = (schedule.steps,),
+        rate: float = schedule.learning_rate,
+    ) -> Iterator[tuple[int, Variables]]:
+        states, keys = begin_all(key, rate)
+        for first, last in itertools.pairwise([0, *at]):
+            states = advance_all(states, keys, first, last, x, y, rate)
+            yield last, states.variables
+
+    return run
 
 
-def trainer(net: Net, schedule: Schedule, networks: int) -> Callable[[jax.Array, jax.Array, jax.Array], Variables]:
-    """(key, x, y) -> networks trained together from different starts, stacked along the first axis. Compiled once."""
+def trainer(net: Net, schedule: Schedule, networks: int) -> Callable[..., Variables]:
+    """(key, x, y, rate=the schedule's) -> the networks of `course` at the end of the schedule."""
+    run = course(net, schedule, networks)
 
-    @jax.jit
-    def train_all(key: jax.Array, x: jax.Array, y: jax.Array) -> Variables:
-        return jax.vmap(lambda key: fit(net, schedule, key, x, y))(jax.random.split(key, networks))
+    def train_all(key: jax.Array, x: jax.Array, y: jax.Array, rate: float = schedule.learning_rate) -> Variables:
+        ((_, variables),) = run(key, x, y, rate=rate)
+        return variables
 
     return train_all
 
 
 def tester(net: Net, transform: Callable[[np.ndarray], jax.Array]) -> Callable[[Variables, View], np.ndarray]:
-    """(variables of k networks, n real images) -> logits (k, n, C), by TEST_BATCH images. Compiled once.
+    """(variables of k networks, n real images) -> logits (k, n, C). Compiled once.
 
     `transform` makes the network's input of raw images: their whitening.
     """
-    forward = jax.jit(jax.vmap(net.apply, (0, None)))
 
-    def outputs(variables: Variables, images: View) -> np.ndarray:
-        count = len(images.members)
-        # The last batch is filled up with its first images, so that all are of one size.
-        positions = [np.arange(start, start + TEST_BATCH) % count for start in range(0, count, TEST_BATCH)]
-        parts = [np.asarray(forward(variables, transform(images.take(some).images))) for some in positions]
-        return np.concatenate(parts, axis=1)[:, :count]
+    @jax.jit
+    def forward(variables: Variables, images: jax.Array) -> jax.Array:
+        return jax.lax.map(lambda one: map_images(partial(net.apply, one), images), variables)
 
-    return outputs
+    return lambda variables, images: in_batches(lambda some: forward(variables, transform(some.images)), images)
+
+
+def in_batches(of_batch: Callable[[Split], jax.Array], images: View) -> np.ndarray:
+    """What a function makes of TEST_BATCH examples at a time, (k, TEST_BATCH, …), for all n of a view -> (k, n, …)."""
+    count = len(images.members)
+    # The last batch is filled up with the first images, so that all are of one size and compiled for once.
+    positions = [np.arange(start, start + TEST_BATCH) % count for start in range(0, count, TEST_BATCH)]
+    return np.concatenate([np.asarray(of_batch(images.take(some))) for some in positions], axis=1)[:, :count]
 
 
 def accuracy(logits: np.ndarray | jax.Array, labels: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
@@ -144,7 +186,7 @@ def validator(
 
     Quick, and always from the same two starts: it shows the course of a run and compares runs. It is not a protocol.
     """
-    schedule = Schedule(300, adam(300, 1e-3, warmup=30), batch_size=256)
+    schedule = Schedule(300, adam(300, warmup=30), 1e-3, batch_size=256)
     train, outputs = trainer(net, schedule, 2), tester(net, transform)
     key = jax.random.key(0)
     return lambda images, targets: float(

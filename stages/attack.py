@@ -1,80 +1,148 @@
 """attack EXPERIMENT: membership inference against networks trained on real members, a real subset, the distilled set.
 
-Members are the training images that the distiller saw, 10,000 of them at most (Loo et al. 2023, appendix B);
-non-members are the test split.
+Members are the training images that the distiller saw, 10,000 of them at most (Loo et al. 2023, appendix B, where a
+chunk of so many is distilled); non-members are the test split.
 """
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from rcig import attacks, nets, params, rows, train
-from rcig.data import splits
+from rcig import attacks, nets, rows, train
+from rcig.data.splits import Split, View, chunk, sample_per_class, whole
+from rcig.nets import Variables
 from stages.common import RESULTS, run
 from stages.inputs import Inputs, load_inputs
-from stages.real import load_split
+from stages.real import load_real, visible
 
 MAX_MEMBERS = 10_000
+WARMUP = 500
+"""steps, as in the paper's evaluation, but a tenth of all at most"""
+
+
+class Tools(NamedTuple):
+    """How networks are trained and looked at; compiled once for all seeds."""
+
+    course: Callable[..., Iterator[tuple[int, Variables]]]
+    shadow: Callable[..., Variables]
+    outputs: Callable[[Variables, View], np.ndarray]
+    gradient_norms: Callable[[Variables, View], np.ndarray]
+
+
+class Examples(NamedTuple):
+    images: View
+    is_member: np.ndarray
+    """bool (n,)"""
 
 
 def main(name: str) -> None:
     inputs = load_inputs(name)
-    found = [row for trained_on in inputs.experiment.attack.trained_on for row in judge(inputs, trained_on)]
+    tools = make_tools(inputs)
+    found = [row for trained_on in inputs.experiment.attack.trained_on for row in judge(inputs, tools, trained_on)]
     rows.save(RESULTS / "attack" / f"{name}.csv", name, found)
 
 
-def judge(inputs: Inputs, trained_on: str) -> list[rows.Row]:
+def make_tools(inputs: Inputs) -> Tools:
+    settings = inputs.experiment.attack
+    steps = settings.measured_at[-1]
+    net = nets.build("conv", inputs.shape, inputs.dataset.classes, width=settings.width, depth=inputs.dataset.depth)
+    optimizer = train.adam(steps, min(WARMUP, steps // 10))
+    schedule = train.Schedule(steps, optimizer, settings.learning_rate, settings.batch_size)
+    return Tools(
+        train.course(net, schedule, settings.networks),
+        train.trainer(net, schedule, 1),
+        train.tester(net, inputs.whitened),
+        attacks.gradient_norms(net, inputs.whitened),
+    )
+
+
+def judge(inputs: Inputs, tools: Tools, trained_on: str) -> list[rows.Row]:
     """Rows of the attacks on networks trained on one kind of set, for every seed of the distilled set."""
     settings = inputs.experiment.attack
-    net = nets.build("conv", inputs.shape, inputs.dataset.classes, width=settings.width, depth=inputs.dataset.depth)
-    optimizer = train.adam(settings.steps, settings.learning_rate, settings.steps // 10)
-    schedule = train.Schedule(settings.steps, optimizer, settings.batch_size)
-    fit, outputs = train.trainer(net, schedule, settings.networks), train.tester(net, inputs.whitened)
     found = []
-    for seed, support in inputs.supports():
-        members = load_members(inputs, seed)
-        variables = fit(jax.random.key(seed), *training_set(inputs, trained_on, support, members, seed))
-        logits = np.concatenate([outputs(variables, members), outputs(variables, inputs.test)], axis=1)
-        labels = np.concatenate([members.labels, inputs.test.labels])
-        measured = [measure(one, labels, len(members.labels), settings, seed) for one in logits]
-        where = {"protocol": f"membership_inference/{trained_on}", "architecture": "conv", "width": settings.width}
-        for metric in measured[0]:
-            values = [of_network[metric] for of_network in measured]
-            found += rows.of_networks(inputs.experiment, values, **where, seed=seed, metric=metric)
+    for seed, distilled in inputs.supports():
+        examples = load_examples(inputs, seed)
+        chosen = distilled if trained_on == "distilled" else real_set(inputs, trained_on, *examples, seed)
+        for step, variables in tools.course(jax.random.key(seed), *chosen, settings.measured_at):
+            metrics = measure(inputs, tools, trained_on, examples, seed, step, variables)
+            for metric, values in metrics.items():
+                where = {"protocol": f"membership_inference/{trained_on}", "seed": seed, "step": step}
+                where |= {"architecture": "conv", "width": settings.width, "metric": metric}
+                found += rows.of_networks(inputs.experiment, values, **where)
     return found
 
 
 def measure(
-    logits: np.ndarray, labels: np.ndarray, members: int, settings: params.AttackParams, seed: int
-) -> dict[str, float]:
-    """Every attack's figures for one network's logits, members first, and its accuracy on the non-members."""
-    targets = np.eye(logits.shape[1], dtype=logits.dtype)[labels] - 1 / logits.shape[1]
-    loss = ((logits - targets) ** 2).mean(1)
-    is_member = np.arange(len(labels)) < members
-    accuracy = float(train.accuracy(logits[members:], labels[members:]))
-    return {"accuracy": accuracy} | attacks.attack_all(logits, loss, is_member, settings.folds, seed)
+    inputs: Inputs, tools: Tools, trained_on: str, examples: Examples, seed: int, step: int, variables: Variables
+) -> dict[str, Any]:
+    """Metric -> its values for all networks: accuracy on non-members, and every attack's figures."""
+    settings, (images, is_member) = inputs.experiment.attack, examples
+    labels, logits = images.labels, tools.outputs(variables, images)
+    metrics: dict[str, Any] = {"accuracy": train.accuracy(logits[:, ~is_member], labels[~is_member])}
+    for attack in settings.attacks if step == settings.measured_at[-1] else settings.curve_attacks:
+        if attack == "gradient_norm":
+            scores = -tools.gradient_norms(variables, images)
+        elif attack == "likelihood_ratio":
+            shadows, inside = shadow_margins(inputs, tools, trained_on, images, seed)
+            margins = attacks.margins(logits, labels)
+            scores = np.stack([attacks.likelihood_ratio(one, shadows, inside) for one in margins])
+        else:
+            targets = np.eye(logits.shape[-1], dtype=logits.dtype)[labels] - 1 / logits.shape[-1]
+            losses = ((logits - targets) ** 2).mean(-1)
+            scores = np.stack(
+                [
+                    attacks.membership_scores(attack, *network, is_member, settings.folds, seed)
+                    for network in zip(logits, losses, strict=True)
+                ]
+            )
+        figures = [attacks.measure(of_network, is_member) for of_network in scores]
+        metrics |= {f"{name}/{attack}": [values[name] for values in figures] for name in figures[0]}
+    return metrics
 
 
-def load_members(inputs: Inputs, seed: int) -> splits.View:
-    """Raw images and labels of the members."""
-    split, _ = load_split(inputs.experiment.dataset, "train")
-    seen = np.flatnonzero(~splits.held_out_mask(split.labels, inputs.dataset.held_out))
-    if len(seen) > MAX_MEMBERS:
-        seen = np.random.default_rng(seed).choice(seen, MAX_MEMBERS, replace=False)
-    return splits.View(split, seen)
+def load_examples(inputs: Inputs, seed: int) -> Examples:
+    """The members of that seed, then the non-members, in memory."""
+    seen = visible(load_real(inputs.experiment.dataset, inputs.dataset).seen, inputs.experiment, seed)
+    size = min(MAX_MEMBERS, len(seen.members))
+    members = View(seen.split, chunk(seen.members, size, seed % (len(seen.members) // size)))
+    parts = [view.take(np.arange(len(view.members))) for view in (members, inputs.test)]
+    images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return Examples(whole(Split(images, labels)), np.arange(len(labels)) < size)
 
 
-def training_set(
-    inputs: Inputs, trained_on: str, support: tuple[jax.Array, jax.Array], members: splits.View, seed: int
+def real_set(
+    inputs: Inputs, trained_on: str, images: View, chosen: np.ndarray, seed: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Images and labels (n, C) to train the attacked networks on."""
-    if trained_on == "distilled":
-        return support
+    """Whitened images and labels (n, C) of real members, those of `images` that `chosen` (n,) marks.
+
+    All of them, or with another `trained_on` as many per class as the distilled set has.
+    """
+    positions = np.flatnonzero(chosen)
     classes = inputs.dataset.classes
-    chosen = np.arange(len(members.labels))
-    if trained_on == "real_subset":
-        chosen = splits.sample_per_class(members.labels, inputs.experiment.images_per_class, classes, seed)
-    images, labels = members.take(chosen)
-    return inputs.whitened(images), jax.nn.one_hot(labels, classes) - 1 / classes
+    if trained_on != "real_members":
+        count = inputs.experiment.images_per_class
+        positions = positions[sample_per_class(images.labels[positions], count, classes, seed)]
+    raw, labels = images.take(positions)
+    return inputs.whitened(raw), jax.nn.one_hot(labels, classes) - 1 / classes
+
+
+def shadow_margins(
+    inputs: Inputs, tools: Tools, trained_on: str, images: View, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Margins (k, n) of k shadow networks, and which examples (k, n) each drew its training set from.
+
+    They are trained as the attacked ones are, on real images. To attack a distilled set this way in earnest, every
+    shadow network would need a set distilled from its own half; a real subset of that half stands in for it.
+    """
+    inside = attacks.shadow_membership(inputs.experiment.attack.shadow_networks, len(images.members), seed)
+    margins = []
+    for i, half in enumerate(inside):
+        key = jax.random.fold_in(jax.random.key(seed), 1 + i)
+        variables = tools.shadow(key, *real_set(inputs, trained_on, images, half, seed + 1 + i))
+        margins.append(attacks.margins(tools.outputs(variables, images), images.labels)[0])
+    return np.stack(margins), inside
 
 
 if __name__ == "__main__":

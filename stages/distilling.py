@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pandas as pd
 
 from rcig import distill, nets, params, train, whiten
@@ -18,20 +17,9 @@ from rcig.data import splits
 from rcig.distill import loop
 from rcig.distill.given import load_external
 from stages.common import DATA
-from stages.real import load_split, load_whitening
+from stages.real import Real, load_real, visible
 
 CHECKPOINTS = Path(".checkpoints")
-
-
-class Real(NamedTuple):
-    """The training images of a dataset, in two parts, and their whitening."""
-
-    seen: splits.View
-    """what a distiller sees"""
-    held_out: splits.View
-    """what all selection is made on"""
-    whitening: whiten.Whitening
-    class_names: list[str]
 
 
 class Source(NamedTuple):
@@ -41,13 +29,6 @@ class Source(NamedTuple):
     real: Real
     heldout_accuracy: Callable[[distill.Distilled], float]
     """of networks trained on a set, on the held-out part"""
-
-
-def load_real(name: str, dataset: params.DatasetParams) -> Real:
-    split, class_names = load_split(name, "train")
-    mask = splits.held_out_mask(split.labels, dataset.held_out)
-    seen, held_out = (splits.View(split, np.flatnonzero(part)) for part in (~mask, mask))
-    return Real(seen, held_out, load_whitening(name), class_names)
 
 
 def load_source(settings: params.Params, experiment: params.Experiment) -> Source:
@@ -65,7 +46,7 @@ def make_task(source: Source, experiment: params.Experiment, seed: int) -> loop.
     return loop.Task(
         distill.make(source.dataset, experiment),
         initial(source, experiment, seed),
-        source.real.seen,
+        visible(source.real.seen, experiment, seed),
         source.dataset.classes,
         source.real.whitening,
         params.steps(source.dataset, experiment),
@@ -79,11 +60,12 @@ def make_task(source: Source, experiment: params.Experiment, seed: int) -> loop.
 
 def initial(source: Source, experiment: params.Experiment, seed: int) -> distill.Distilled:
     """The set a run starts from: random real images, or noise, with hard labels; or a set made elsewhere."""
-    seen, classes, dataset = source.real.seen, source.dataset.classes, source.dataset
+    classes, dataset = source.dataset.classes, source.dataset
     if isinstance(experiment.settings, params.ExternalParams):
         shape = (dataset.resolution, dataset.resolution, dataset.channels)
         count = experiment.images_per_class * classes
         return load_external(experiment.settings, source.real.whitening, shape, count, classes)
+    seen = visible(source.real.seen, experiment, seed)
     chosen = seen.take(splits.sample_per_class(seen.labels, experiment.images_per_class, classes, seed))
     images = whiten.apply(source.real.whitening, chosen.images)
     if experiment.initialisation == "noise":

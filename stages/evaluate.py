@@ -1,30 +1,33 @@
-"""evaluate EXPERIMENT: test accuracy of networks trained on the distilled set, by each protocol."""
+"""evaluate EXPERIMENT: test accuracy of networks trained on the distilled set, by each protocol.
 
-from rcig import evaluate, nets, rows
+What the networks of the first protocol predict is kept for every test image.
+"""
+
+from rcig import evaluate, predictions, rows
 from stages.common import RESULTS, run
-from stages.inputs import Inputs, accuracy_rows, load_inputs
+from stages.inputs import Inputs, Judged, judge, load_inputs, networks
 
 
 def main(name: str) -> None:
     inputs = load_inputs(name)
-    settings = inputs.experiment.evaluate
-    found = [row for protocol in settings.protocols for row in judge(inputs, protocol)]
-    rows.save(RESULTS / "evaluate" / f"{name}.csv", name, found)
+    found = [by_protocol(inputs, protocol) for protocol in inputs.experiment.evaluate.protocols]
+    folder = RESULTS / "evaluate"
+    rows.save(folder / f"{name}.csv", name, [row for judged in found for row in judged.rows])
+    predictions.save(folder / f"{name}-predictions.npz", found[0].predicted, inputs.test.labels, inputs.class_names)
 
 
-def judge(inputs: Inputs, protocol: str) -> list[rows.Row]:
-    """Rows of one protocol, for every seed of the distilled set."""
-    experiment, dataset = inputs.experiment, inputs.dataset
+def by_protocol(inputs: Inputs, name: str) -> Judged:
+    """What one protocol says of the set of every seed."""
+    experiment, protocol = inputs.experiment, evaluate.PROTOCOLS[name]
     settings = experiment.evaluate
-    architecture, width, schedule = evaluate.PROTOCOLS[protocol]
-    width = width or settings.width
-    net = nets.build(architecture, inputs.shape, dataset.classes, width=width, depth=dataset.depth)
-    return accuracy_rows(
+    width = protocol.width or settings.width
+    schedule = protocol.schedule(experiment.images_per_class * inputs.dataset.classes)
+    return judge(
         inputs,
-        net,
-        schedule(experiment.images_per_class * dataset.classes),
-        settings.networks,
-        {"protocol": protocol, "architecture": architecture, "width": width},
+        networks(inputs, protocol.architecture, width, schedule, settings.networks),
+        {"protocol": name, "architecture": protocol.architecture, "width": width},
+        evaluate.hardened if protocol.hard else lambda labels: labels,
+        at=evaluate.milestones(schedule.steps, settings.measurements),
     )
 
 

@@ -6,13 +6,13 @@ import shutil
 import jax
 import pandas as pd
 
-from rcig import nets, params, passes, rows, store, train, whiten
+from rcig import nets, params, passes, predictions, rows, store, train, whiten
 from rcig.data import splits
 from rcig.distill import loop
 from rcig.distill.full_dataset import full_dataset
 from stages.common import RESULTS, run
-from stages.distilling import CHECKPOINTS, digest, load_real
-from stages.real import load_split
+from stages.distilling import CHECKPOINTS, digest
+from stages.real import load_real, load_split
 
 
 def main(name: str) -> None:
@@ -42,8 +42,9 @@ def main(name: str) -> None:
     folder = RESULTS / "full_dataset"
     store.atomic_write(folder / f"{name}-curve.csv", text.getvalue())
     test = splits.whole(load_split(name, "test")[0])
+    logits = outputs(variables, test)
     found = rows.by_network(
-        train.accuracy(outputs(variables, test), test.labels),
+        train.accuracy(logits, test.labels),
         dataset=name,
         images_per_class=round(len(real.seen.members) / dataset.classes),
         method="full_dataset",
@@ -51,8 +52,10 @@ def main(name: str) -> None:
         architecture="conv",
         width=settings.width,
         seed=settings.seed,
+        step=settings.steps,
         metric="accuracy",
     )
+    predictions.save(folder / f"{name}-predictions.npz", logits.argmax(-1)[None], test.labels, real.class_names)
     rows.save(folder / f"{name}.csv", f"{name}-full_dataset", found)
     shutil.rmtree(checkpoints, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""What the judging stages load: a distilled set, and the test split of its dataset with its whitening."""
+"""What the judging stages share: a distilled set, the test split of its dataset, and networks tested on it."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ import numpy as np
 
 from rcig import distill, nets, params, rows, store, train, whiten
 from rcig.data import splits
+from rcig.nets import Variables
 from stages.common import DISTILLED
 from stages.real import load_split, load_whitening
 
@@ -23,6 +24,7 @@ class Inputs(NamedTuple):
     labels: np.ndarray
     """(seeds, n, C)"""
     test: splits.View
+    class_names: list[str]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -40,7 +42,7 @@ def load_inputs(name: str) -> Inputs:
     settings = params.load()
     experiment = settings.experiment(name)
     distilled = store.load(DISTILLED / f"{name}.npz", store.DISTILLED)
-    test, _ = load_split(experiment.dataset, "test")
+    test, class_names = load_split(experiment.dataset, "test")
     return Inputs(
         experiment,
         settings.datasets[experiment.dataset],
@@ -48,16 +50,46 @@ def load_inputs(name: str) -> Inputs:
         distilled["images"],
         distilled["labels"],
         splits.whole(test),
+        class_names,
     )
 
 
-def accuracy_rows(
-    inputs: Inputs, net: nets.Net, schedule: train.Schedule, networks: int, where: dict[str, Any]
-) -> list[rows.Row]:
-    """Test accuracy of networks trained on the set of every seed; `where` gives protocol, architecture and width."""
-    fit, outputs = train.trainer(net, schedule, networks), train.tester(net, inputs.whitened)
-    found = []
+class Networks(NamedTuple):
+    """How networks of one kind are trained and tested, compiled once."""
+
+    course: Callable[..., Iterator[tuple[int, Variables]]]
+    """see rcig.train"""
+    outputs: Callable[[Variables, splits.View], np.ndarray]
+
+
+class Judged(NamedTuple):
+    rows: list[rows.Row]
+    predicted: np.ndarray
+    """(seeds, k, n) classes, of the fully trained networks"""
+
+
+def networks(inputs: Inputs, architecture: str, width: int, schedule: train.Schedule, count: int) -> Networks:
+    depth = {"depth": inputs.dataset.depth} if architecture in nets.WITH_DEPTH else {}
+    net = nets.build(architecture, inputs.shape, inputs.dataset.classes, width=width, **depth)
+    return Networks(train.course(net, schedule, count), train.tester(net, inputs.whitened))
+
+
+def judge(
+    inputs: Inputs,
+    trained: Networks,
+    where: dict[str, Any],
+    labels: Callable[[jax.Array], jax.Array] = lambda labels: labels,
+    **course: Any,
+) -> Judged:
+    """Test accuracy of networks trained on the set of every seed, after each step that `course` looks at.
+
+    `labels` makes those trained on of the set's own; `where` gives protocol, architecture and width.
+    """
+    found, predicted = [], []
     for seed, (x, y) in inputs.supports():
-        values = train.accuracy(outputs(fit(jax.random.key(seed), x, y), inputs.test), inputs.test.labels)
-        found += rows.of_networks(inputs.experiment, values, **where, seed=seed, metric="accuracy")
-    return found
+        for step, variables in trained.course(jax.random.key(seed), x, labels(y), **course):
+            logits = trained.outputs(variables, inputs.test)
+            values = train.accuracy(logits, inputs.test.labels)
+            found += rows.of_networks(inputs.experiment, values, **where, seed=seed, step=step, metric="accuracy")
+        predicted.append(logits.argmax(-1))
+    return Judged(found, np.stack(predicted))

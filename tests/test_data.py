@@ -54,6 +54,18 @@ def test_more_images_per_class_than_the_class_has() -> None:
         splits.sample_per_class(np.array([0] * 9 + [1] * 2), 9, 2, seed=0)
 
 
+def test_chunks_share_nothing_and_depend_on_nothing_else() -> None:
+    members = np.arange(5, 105)
+    chunks = [splits.chunk(members, 30, i) for i in range(3)]
+    assert all(len(set(some.tolist())) == 30 and (np.diff(some) > 0).all() for some in chunks)
+    assert len(set(np.concatenate(chunks).tolist())) == 90
+    assert set(np.concatenate(chunks).tolist()) <= set(members.tolist())
+    assert not np.array_equal(chunks[0], members[:30]), "a file may be ordered by class"
+    np.testing.assert_array_equal(splits.chunk(members, 30, 1), chunks[1])
+    with pytest.raises(ValueError, match=r"chunk 3 of 30 images does not fit into 100 .*; lower chunk"):
+        splits.chunk(members, 30, 3)
+
+
 def test_a_view_reads_what_is_asked_for_in_the_order_asked() -> None:
     split = splits.Split(np.arange(40, dtype=np.uint8).reshape(10, 2, 2, 1), np.arange(10, dtype=np.int32))
     view = splits.View(split, np.array([1, 3, 5, 7]))

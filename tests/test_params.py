@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from rcig import evaluate, nets, params
+from rcig import attacks, evaluate, nets, params
 from rcig.data import sources
 from rcig.params import ParamsError
 
@@ -44,6 +44,7 @@ def test_every_entry_of_the_catalogue_can_be_switched_on() -> None:
 def test_names_are_those_of_the_code_behind_them() -> None:
     assert set(typing.get_args(params.Protocol)) == set(evaluate.PROTOCOLS)
     assert set(typing.get_args(params.Architecture)) == set(nets.ARCHITECTURES)
+    assert set(typing.get_args(params.Attack)) == {*attacks.ATTACKS, "gradient_norm", "likelihood_ratio"}
     shared = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["shared"]
     assert set(shared["datasets"]) == set(sources.SOURCES)
 
@@ -74,6 +75,12 @@ def test_a_study_is_the_union_of_its_grids(raw: dict[str, Any]) -> None:
 def test_asking_for_a_study_that_is_not_listed(raw: dict[str, Any]) -> None:
     with pytest.raises(ParamsError, match=r"unknown study 'steps'; known: solver_steps, subset"):
         params.parse_params(raw).study("steps")
+
+
+def test_seeds_number_the_chunks(raw: dict[str, Any]) -> None:
+    raw["experiments"][RCIG] |= {"chunk": 100, "seeds": [-1]}
+    with pytest.raises(ParamsError, match=r"seeds number the chunks from 0, got \[-1\]"):
+        params.parse_params(raw)
 
 
 def test_there_may_be_nothing_to_do(raw: dict[str, Any]) -> None:
@@ -116,6 +123,34 @@ BAD = {
     "same seed twice": (["experiments", RCIG, "seeds"], [1, 1], r"expected seeds to be different numbers"),
     "scalar for list": (["experiments", RCIG, "seeds"], 0, r"seeds: expected a list, got 0"),
     "scalar for section": (["experiments", RCIG, "loop"], 3, r"loop: expected a mapping with steps"),
+    "no protocol": (["experiments", RCIG, "evaluate", "protocols"], [], "at least one of protocols, got none"),
+    "no learning rate": (
+        ["experiments", RCIG, "cross_arch", "learning_rates"],
+        [],
+        "at least one of learning_rates, got none",
+    ),
+    "negative learning rate": (
+        ["experiments", RCIG, "cross_arch", "learning_rates"],
+        [1e-3, -1e-3],
+        r"expected learning_rates to be positive, got -0\.001",
+    ),
+    "steps that go back": (
+        ["experiments", RCIG, "attack", "measured_at"],
+        [100, 100],
+        r"expected measured_at to be increasing numbers of steps, got \[100, 100\]",
+    ),
+    "no steps": (["experiments", RCIG, "attack", "measured_at"], [], "to be increasing numbers of steps, got"),
+    "no shadows": (
+        ["experiments", RCIG, "attack", "attacks"],
+        ["likelihood_ratio"],
+        "likelihood_ratio needs 4, 6, 8, … shadow_networks, got 0",
+    ),
+    "shadows of other steps": (
+        ["experiments", RCIG, "attack", "curve_attacks"],
+        ["likelihood_ratio"],
+        "curve_attacks: likelihood_ratio needs shadow networks of the same number of steps",
+    ),
+    "empty chunk": (["experiments", RCIG, "chunk"], 0, "expected chunk to be positive, got 0"),
     "unknown protocol": (
         ["experiments", RCIG, "evaluate", "protocols"],
         ["loo2024"],

@@ -48,8 +48,9 @@ def imports(stage: str) -> set[str]:
 def test_listed_code_deps_are_what_the_script_imports(stage: str) -> None:
     entry = yaml.load((ROOT / "dvc.yaml").read_text())["stages"][stage]
     listed = [dep for dep in entry.get("do", entry)["deps"] if dep.startswith(("rcig", "stages"))]
-    # The packages' own __init__ files hold a version and a sentence; a change there must not re-run anything.
-    used = imports(stage) - {"rcig/__init__.py", "stages/__init__.py"}
+    # The packages' own __init__ files hold a version and a sentence, and params.py hands on values that DVC tracks; a
+    # change there must not re-run anything.
+    used = imports(stage) - {"rcig/__init__.py", "stages/__init__.py", "rcig/params.py"}
     missing = {file for file in used if not any(file == dep or file.startswith(f"{dep}/") for dep in listed)}
     unused = {dep for dep in listed if not any(file == dep or file.startswith(f"{dep}/") for file in used)}
     assert not missing, "imported but not listed in dvc.yaml"
@@ -64,13 +65,13 @@ from pathlib import Path
 name, key = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
 outs = {
     "describe": [f"results/data/{key}.{kind}" for kind in ("json", "png")],
-    "full_dataset": [f"results/full_dataset/{key}{part}.csv" for part in ("", "-curve")],
+    "full_dataset": [f"results/full_dataset/{key}{part}" for part in (".csv", "-curve.csv", "-predictions.npz")],
     "preprocess": [f"artifacts/data/{key}/{part}.npz" for part in ("train", "test", "whitening")],
     "distill": [
         f"artifacts/distilled/{key}.npz", f"results/distill/{key}/summary.json", f"results/distill/{key}/curve.csv"
     ],
     "picture": [f"results/distill/{key}/images.png"],
-    "evaluate": [f"results/evaluate/{key}.csv"],
+    "evaluate": [f"results/evaluate/{key}{part}" for part in (".csv", "-predictions.npz")],
     "cross_arch": [f"results/cross_arch/{key}.csv"],
     "attack": [f"results/attack/{key}.csv"],
     "study": [f"results/study/{key}.csv"],
@@ -188,10 +189,12 @@ def test_the_whole_pipeline_leaves_a_report_and_runs_once(tmp_path: Path) -> Non
         "width": 4,
         "seeds": [0, 1],
         "loop": dict(experiment["loop"]) | {"steps": 30, "batch_size": 64, "validate_every": 20},
-        "evaluate": {"protocols": ["loo2023"], "width": 4, "networks": 2},
+        "chunk": 1000,
+        "evaluate": {"protocols": ["loo2023", "loo2023_hard"], "width": 4, "networks": 2, "measurements": 2},
     }
-    experiment["cross_arch"] |= {"widths": {"conv": 4, "conv_bn": 4}, "steps": 20}
-    experiment["attack"] |= {"width": 4, "networks": 1, "steps": 20, "trained_on": ["distilled"]}
+    experiment["cross_arch"] |= {"widths": {"conv": 4, "conv_bn": 4}, "steps": 20, "learning_rates": [1e-9, 1e-2]}
+    experiment["attack"] |= {"width": 4, "networks": 1, "measured_at": [10, 20], "shadow_networks": 4}
+    experiment["attack"]["attacks"].append("likelihood_ratio")
     study = settings["shared"]["studies"][STUDY]
     study["base"] |= {"images_per_class": 1, "width": 2, "loop": dict(study["base"]["loop"]) | {"steps": 4}}
     study |= {"grids": [{"subset": [5, "all"]}], "timing_steps": 1}
@@ -203,11 +206,19 @@ def test_the_whole_pipeline_leaves_a_report_and_runs_once(tmp_path: Path) -> Non
     dvc(tmp_path, "repro")
     table = pd.read_csv(tmp_path / "reports" / "results.csv")
     accuracy = table[table.protocol == "loo2023"]
-    assert set(zip(accuracy.seed, accuracy.network, strict=True)) == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    networks = {(0, 0), (0, 1), (1, 0), (1, 1)}
+    assert set(zip(accuracy.seed, accuracy.network, strict=True)) == networks
+    assert set(accuracy.step) == {500, 1000}
     assert table.value.between(0, 1).all()
     assert set(table[table.method == "full_dataset"].network) == {0, 1}
     assert set(table[table.protocol == "cross_architecture"].architecture) == {"conv", "conv_bn"}
-    assert "auc/threshold" in set(table.metric)
+    assert set(table[table.metric == "learning_rate"].value) == {1e-2}, "one that learns nothing is not chosen"
+    attacked = table[table.protocol.str.startswith("membership_inference/")]
+    assert set(attacked.protocol.str.removeprefix("membership_inference/")) == set(experiment["attack"]["trained_on"])
+    for attack in experiment["attack"]["attacks"]:
+        assert set(attacked[attacked.metric == f"auc/{attack}"].step) == ({10, 20} if attack == "threshold" else {20})
+    assert (tmp_path / "reports" / "figures" / f"attacks-{RCIG}.png").exists()
+    assert "2 of 2" in (tmp_path / "reports" / "tables" / "hardness.md").read_text()
     assert (tmp_path / "reports" / "figures" / f"study-{STUDY}.png").exists()
     assert (tmp_path / "reports" / "index.html").read_text().count("data:image/png;base64,") >= 2
     assert "up to date" in dvc(tmp_path, "repro")

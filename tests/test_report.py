@@ -24,7 +24,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 from ruamel.yaml import YAML
 
-from rcig import params
+from rcig import params, predictions
 from rcig import rows as tidy
 from rcig.report import Report, collect, figures, page, render, tables, write
 from rcig.report.studies import Measured
@@ -37,6 +37,13 @@ EXPERIMENTS = {
 ARCHITECTURES = {"conv": 32, "resnet18_bn": 16, "alexnet": 24}
 TRAINED_ON = ("real_members", "real_subset", "distilled")
 ATTACKS = ("threshold", "knn")
+RATES = {
+    "advantage": "Advantage",
+    "tpr_at_1_percent_fpr": "TPR at 1 % FPR",
+    "tpr_at_0.1_percent_fpr": "TPR at 0.1 % FPR",
+}
+STEPS = {"evaluate": (500, 1000), "cross_arch": (100,), "attack": (125, 250)}
+"""when networks are measured; tables show the last"""
 
 _SHARED = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["shared"]
 STUDIES = params.parse_params(
@@ -65,22 +72,28 @@ def measurements(experiment: str, stage: str) -> Rows:
     start = {"experiment": experiment, "dataset": dataset, "images_per_class": images_per_class, "method": method}
     settings = {
         "evaluate": [("loo2023", "conv", 64, "accuracy"), ("loo2023_augmented", "conv", 64, "accuracy")],
-        "cross_arch": [("cross_architecture", name, width, "accuracy") for name, width in ARCHITECTURES.items()],
+        "cross_arch": [
+            ("cross_architecture", name, width, metric)
+            for name, width in ARCHITECTURES.items()
+            for metric in ("accuracy", "learning_rate")
+        ],
         "attack": [
             (f"membership_inference/{source}", "conv", 48, metric)
             for source in TRAINED_ON
             for metric in (
                 "accuracy",
-                *(f"{m}/{a}" for m in ("auc", "auc_low", "auc_high", "tpr_at_1_percent_fpr") for a in ATTACKS),
+                *(f"{m}/{a}" for m in ("auc", "auc_low", "auc_high", *RATES) for a in ATTACKS),
             )
         ],
     }
     keys = ("protocol", "architecture", "width", "metric")
     rows = [
-        {**start, **dict(zip(keys, setting, strict=True)), "seed": seed, "network": network, "value": rng.random()}
+        {**start, **dict(zip(keys, setting, strict=True)), "seed": seed, "network": network, "step": step}
+        | {"value": 0.003 if setting[-1] == "learning_rate" else rng.random()}
         for setting in settings[stage]
         for seed in (0, 1)
         for network in range(3)
+        for step in STEPS[stage]
     ]
     rng.shuffle(rows)
     return rows
@@ -115,7 +128,8 @@ def full_rows() -> Rows:
     where = {"protocol": "full_dataset_augmented", "architecture": "conv", "width": 32, "seed": 0, "metric": "accuracy"}
     values = (0.8, 0.82)
     return [
-        {**shared, "method": "full_dataset", **where, "network": i, "value": value} for i, value in enumerate(values)
+        {**shared, "method": "full_dataset", **where, "network": i, "step": 2000, "value": value}
+        for i, value in enumerate(values)
     ]
 
 
@@ -184,11 +198,20 @@ def measured(name: str, tmp_path: Path) -> Measured:
     return Measured(STUDIES[name], tidy.read_study(path, STUDIES[name]))
 
 
+def predicted(seeds: int) -> predictions.Predictions:
+    """Of 2 networks a seed on 40 images of 3 classes: the networks of one seed miss the first 10 or 20 of them."""
+    labels = np.arange(40) % 3
+    wrong = (labels + 1) % 3
+    said = [[np.where(np.arange(40) < missed, wrong, labels) for missed in (10, 20)]] * seeds
+    return predictions.Predictions(np.array(said), labels, ["a", "b", "c"])
+
+
 def make_results(folder: Path) -> Path:
     """Everything that the other stages leave for all experiments and studies."""
     for name, study in STUDIES.items():
         tidy.save_study(folder / "study" / f"{name}.csv", name, study, study_rows(name))
     save_rows(folder / "full_dataset" / "cifar10.csv", full_rows())
+    predictions.save(folder / "full_dataset" / "cifar10-predictions.npz", *predicted(seeds=1))
     (folder / "data").mkdir()
     for dataset in FACTS:
         (folder / "data" / f"{dataset}.json").write_text(json.dumps(facts(dataset)))
@@ -197,6 +220,7 @@ def make_results(folder: Path) -> Path:
     for experiment in EXPERIMENTS:
         for stage in ("evaluate", "cross_arch", "attack"):
             save_rows(folder / stage / f"{experiment}.csv", measurements(experiment, stage))
+        predictions.save(folder / "evaluate" / f"{experiment}-predictions.npz", *predicted(seeds=2))
         distilled = folder / "distill" / experiment
         distilled.mkdir(parents=True)
         curve(0.5).to_csv(distilled / "curve.csv", index=False)
@@ -226,11 +250,21 @@ def files(report: Report) -> dict[str, str]:
 def select(stage: str, **wanted: Any) -> list[float]:
     """The values of one experiment and stage whose other fields are as wanted, by a plain loop."""
     values = []
+    wanted = {"step": STEPS[stage][-1]} | wanted
     for row in measurements(wanted["experiment"], stage):
         if all(row[name] == value for name, value in wanted.items()):
             values.append(row["value"])
     assert len(values) == 6
     return values
+
+
+def over_seeds(stage: str, **wanted: Any) -> str:
+    """Mean ± deviation (number, standard error of the mean of two seeds)."""
+    text = in_percent(select(stage, **wanted))
+    wanted = {"step": STEPS[stage][-1]} | wanted
+    rows = [row for row in measurements(wanted["experiment"], stage) if all(row[k] == v for k, v in wanted.items())]
+    first, second = (statistics.fmean(row["value"] for row in rows if row["seed"] == seed) for seed in (0, 1))
+    return f"{text[:-1]}, SE {100 * abs(first - second) / 2:.1f})"
 
 
 def in_percent(values: list[float]) -> str:
@@ -252,8 +286,8 @@ def test_accuracy_against_loops(report: Report) -> None:
     for line in table.to_dict("records")[1:]:
         name = line["Experiment"]
         assert (line["Dataset"], line["Images per class"], line["Method"], line["Width"]) == (*EXPERIMENTS[name], 64)
-        assert line["No augmentation"] == in_percent(select("evaluate", experiment=name, protocol="loo2023"))
-        assert line["Augmentation"] == in_percent(select("evaluate", experiment=name, protocol="loo2023_augmented"))
+        assert line["No augmentation"] == over_seeds("evaluate", experiment=name, protocol="loo2023")
+        assert line["Augmentation"] == over_seeds("evaluate", experiment=name, protocol="loo2023_augmented")
 
 
 def test_the_full_dataset_stands_in_the_column_of_its_augmentation(report: Report) -> None:
@@ -265,7 +299,7 @@ def test_the_full_dataset_stands_in_the_column_of_its_augmentation(report: Repor
 
 def test_other_protocols_have_a_column_where_they_were_run(report: Report) -> None:
     rows = report.rows[report.rows["protocol"] == "loo2023"].assign(protocol="narrow_sgd", architecture="narrow_in")
-    table = tables.accuracy(pd.concat([report.rows, rows]))
+    table = tables.accuracy(pd.concat([report.rows, rows], ignore_index=True))
     assert list(table.columns[5:]) == ["No augmentation", "Augmentation", "Narrow, SGD", "Published"]
     for line in table.to_dict("records")[1:]:
         assert line["Narrow, SGD"] == line["No augmentation"]
@@ -280,7 +314,7 @@ def test_sets_of_one_size_are_compared_by_seed(report: Report) -> None:
             (name, seed): statistics.fmean(
                 row["value"]
                 for row in measurements(name, "evaluate")
-                if (row["protocol"], row["seed"]) == (protocol, seed)
+                if (row["protocol"], row["seed"], row["step"]) == (protocol, seed, STEPS["evaluate"][-1])
             )
             for name in (line["Set"], line["Less"])
             for seed in (0, 1)
@@ -309,11 +343,12 @@ def test_a_protocol_that_was_not_run_is_empty(report: Report) -> None:
 
 def test_cross_architecture_against_loops(report: Report) -> None:
     table = tables.cross_architecture(report.rows)
-    assert list(table["Experiment"]) == list(EXPERIMENTS)
+    keys = table[["Experiment", "Architecture", "Width"]].itertuples(index=False, name=None)
+    assert sorted(keys) == sorted((name, *what) for name in EXPERIMENTS for what in ARCHITECTURES.items())
     for line in table.to_dict("records"):
-        for architecture, width in ARCHITECTURES.items():
-            values = select("cross_arch", experiment=line["Experiment"], architecture=architecture)
-            assert line[f"{architecture}, width {width}"] == in_percent(values)
+        which = {"experiment": line["Experiment"], "architecture": line["Architecture"], "metric": "accuracy"}
+        assert line["Test accuracy"] == over_seeds("cross_arch", **which)
+        assert line["Learning rate"] == "0.003"
 
 
 def test_membership_inference_against_loops(report: Report) -> None:
@@ -329,9 +364,48 @@ def test_membership_inference_against_loops(report: Report) -> None:
             for bound in ("auc", "auc_low", "auc_high")
         )
         assert line["AUC"] == f"{auc:.3f} [{low:.3f}, {high:.3f}] (6)"
-        found = select("attack", **network, metric=f"tpr_at_1_percent_fpr/{attack}")
-        assert line["TPR at 1 % FPR"] == in_percent(found)
+        for rate, column in RATES.items():
+            assert line[column] == in_percent(select("attack", **network, metric=f"{rate}/{attack}"))
         assert line["Test accuracy"] == in_percent(select("attack", **network, metric="accuracy"))
+
+
+def test_hard_images_are_those_that_the_full_dataset_misses(report: Report) -> None:
+    datasets = {name: dataset for name, (dataset, _, _) in EXPERIMENTS.items()}
+    table = tables.hardness(report.predictions, report.references, datasets)
+    lines = table[["Missed by", "Test images", "Accuracy"]].to_numpy().tolist()
+    # Both networks of the set and of the reference miss the first 10 images, one of each the next 10.
+    assert lines == [
+        ["0 of 2", "20", "100.0 ± 0.0 (4, SE 0.0)"],
+        ["1 of 2", "10", "50.0 ± 57.7 (4, SE 0.0)"],
+        ["2 of 2", "10", "0.0 ± 0.0 (4, SE 0.0)"],
+    ]
+
+
+def test_robustness_scores_from_rows() -> None:
+    shared = {"dataset": "d", "images_per_class": 1, "architecture": "conv", "width": 8, "seed": 0, "network": 0}
+    values = {
+        ("full", "full_dataset", "full_dataset_augmented"): 0.9,
+        ("set", "rcig", "loo2023"): 0.6,
+        ("set", "rcig", "loo2023_augmented"): 0.5,
+        ("set", "rcig", "loo2023_hard"): 0.4,
+        ("random", "random_real", "loo2023"): 0.3,
+        ("random", "random_real", "loo2023_augmented"): 0.35,
+    }
+    rows = pd.DataFrame(
+        [
+            shared | {"experiment": name, "method": method, "protocol": protocol, "metric": "accuracy"} | measured
+            for (name, method, protocol), value in values.items()
+            for measured in ({"step": 100, "value": value}, {"step": 50, "value": 0.0})
+        ]
+    )
+    (line,) = tables.robustness(rows).to_dict("records")
+    assert (line["Lost with hard labels"], line["Gained over random"]) == ("50.0", "30.0")
+    normalised = lambda a: (math.exp(a) - math.exp(-1)) / (math.exp(1) - math.exp(-1))  # noqa: E731
+    assert line["Label-robust score"] == f"{normalised(0.5 * 0.3 - 0.5 * 0.5):.3f}"
+    assert line["Augmentation-robust score"] == f"{normalised(0.5 * 0.15 + 0.5 * 0.3):.3f}"
+    without = rows[rows["protocol"] != "loo2023_augmented"]
+    assert tables.robustness(without)["Augmentation-robust score"].tolist() == [""]
+    assert tables.robustness(rows[rows["method"] != "random_real"]).empty
 
 
 def printed_in_the_paper(table: int, dataset: str, images_per_class: int, method: str) -> str:
@@ -448,9 +522,9 @@ def index(report: Report) -> str:
 def test_page_is_well_formed_and_accessible(files: dict[str, str]) -> None:
     parsed = Page(files["index.html"])
     assert len(parsed.all("h1")) == 1
-    assert len(parsed.all("table")) == len(parsed.all("caption")) == len(parsed.all("thead")) == 7
+    assert len(parsed.all("table")) == len(parsed.all("caption")) == len(parsed.all("thead")) == 8
     assert all(cell.get("scope") in ("row", "col", "rowgroup") for cell in parsed.all("th"))
-    assert len(parsed.all("img")) == len(EXPERIMENTS) + 1 + len(STUDIES) + 2 * len(FACTS)
+    assert len(parsed.all("img")) == 3 * len(EXPERIMENTS) + 1 + len(STUDIES) + 2 * len(FACTS)
     for image in parsed.all("img"):
         assert image["alt"]
         kind, _, data = (image["src"] or "").partition(",")
@@ -484,11 +558,12 @@ def test_page_escapes_names(report: Report) -> None:
 
 
 def test_page_leaves_out_what_there_is_not(files: dict[str, str]) -> None:
-    empty = Page(index(Report(tidy.read([]), {}, {}, {}, {}, {}, {})))
+    empty = Page(index(Report(tidy.read([]), *[{} for _ in Report._fields[1:]])))
     assert [heading["id"] for heading in empty.all("h2")] == ["reproduce"]
     everything = Page(files["index.html"])
     assert [heading["id"] for heading in everything.all("h2")] == [
         "accuracy",
+        "hardness",
         "images",
         "training",
         "architectures",
@@ -510,13 +585,15 @@ def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path) -> 
     for out in ("first", "second"):
         write(collect(results, list(EXPERIMENTS), STUDIES, list(FACTS), ["cifar10"]), tmp_path / out)
     written = {path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file()}
-    names = ("accuracy", "comparisons", "cross_architecture", "membership_inference", "slopes", "datasets")
+    names = ("accuracy", "comparisons", "cross_architecture", "robustness", "hardness", "membership_inference")
+    names += ("slopes", "datasets")
     assert {str(file) for file in written} == {
         "results.csv",
         "index.html",
         "figures/curves.png",
         *(f"figures/study-{name}.png" for name in STUDIED),
         *(f"figures/data-{name}.png" for name in FACTS),
+        *(f"figures/{kind}-{name}.png" for kind in ("attacks", "confusion") for name in EXPERIMENTS),
         *(f"tables/{name}.{kind}" for name in names for kind in ("md", "tex")),
     }
     for file in written:

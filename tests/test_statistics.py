@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from rcig.statistics import caution, paired
+from rcig.statistics import augmentation_robust_score, caution, label_robust_score, paired, standard_error
 
 
 def frame(values: np.ndarray) -> pd.DataFrame:
@@ -81,3 +81,38 @@ def test_one_seed_has_no_interval_and_says_so() -> None:
     assert caution(one) == "one seed: no interval"
     assert caution(paired(frame(np.array([[0.5], [0.7]])), zero(2))) == "2 seeds: a very wide interval"
     assert caution(paired(frame(np.array([[0.5], [0.7], [0.6]])), zero(3))) == ""
+
+
+def test_the_standard_error_against_loops_and_its_claim() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.random((4, 3))
+    means = [statistics.fmean(networks) for networks in values]
+    assert standard_error(frame(values)) == pytest.approx(statistics.stdev(means) / 2)
+    assert math.isnan(standard_error(frame(values[:1])))
+    # Deviation 2 between seeds and 1 between networks: the mean of 4 × 3 has the variance 2²/4 + 1/12.
+    draws = 2 * rng.normal(size=(3000, 4, 1)) + rng.normal(size=(3000, 4, 3))
+    squares = [standard_error(frame(draw)) ** 2 for draw in draws]
+    expected = 1 + 1 / 12
+    assert statistics.fmean(squares) == pytest.approx(expected, rel=4 * math.sqrt(2 / 3 / 3000))
+    assert draws.mean((1, 2)).var() == pytest.approx(expected, rel=4 * math.sqrt(2 / 3000))
+
+
+def test_robust_scores_at_their_ends_and_by_hand() -> None:
+    best = label_robust_score(full_hard=0, distilled_hard=1, distilled=1, random=0)
+    worst = label_robust_score(full_hard=1, distilled_hard=0, distilled=0, random=1)
+    assert (worst, best) == pytest.approx((0, 1))
+    neutral = (1 - math.exp(-1)) / (math.e - math.exp(-1))
+    assert label_robust_score(full_hard=0.7, distilled_hard=0.7, distilled=0.4, random=0.4) == pytest.approx(neutral)
+    found = label_robust_score(full_hard=0.8, distilled_hard=0.5, distilled=0.6, random=0.2, weight=0.25)
+    expected = math.exp(0.25 * 0.4 - 0.75 * 0.3)
+    assert found == pytest.approx((expected - math.exp(-1)) / (math.e - math.exp(-1)))
+    found = augmentation_robust_score(
+        distilled_augmented=0.6, random_augmented=0.3, distilled=0.5, random=0.4, weight=0.75
+    )
+    expected = math.exp(0.75 * 0.3 + 0.25 * 0.1)
+    assert found == pytest.approx((expected - math.exp(-1)) / (math.e - math.exp(-1)))
+
+
+def test_percent_instead_of_fractions() -> None:
+    with pytest.raises(ValueError, match="as fractions from 0 to 1, got 47; divide percent by 100"):
+        label_robust_score(full_hard=0.8, distilled_hard=47, distilled=0.6, random=0.2)

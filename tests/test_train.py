@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +25,7 @@ def view(images: jax.Array) -> View:
 
 
 NET = build("conv", (8, 8, 1), 3, width=4, depth=2)
-SCHEDULE = train.Schedule(120, train.adam(120, 1e-2, warmup=5), batch_size=32)
+SCHEDULE = train.Schedule(120, train.adam(120, warmup=5), 1e-2, batch_size=32)
 
 
 def test_networks_learn_a_separable_problem() -> None:
@@ -39,9 +41,35 @@ def test_networks_trained_together_are_those_trained_alone() -> None:
     x, y, _ = blobs(12)
     together = train.trainer(NET, SCHEDULE, 2)(jax.random.key(0), x, y)
     for i, key in enumerate(jax.random.split(jax.random.key(0), 2)):
-        alone = jax.jit(lambda key: train.fit(NET, SCHEDULE, key, x, y))(key)
-        for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+        start_key, _ = jax.random.split(key)
+        optimizer = SCHEDULE.optimizer(SCHEDULE.learning_rate)
+        step = jax.jit(partial(train.update, NET, optimizer, x=x, y=y))
+        alone = train.start(NET, optimizer, start_key)
+        for _ in range(SCHEDULE.steps):
+            alone = step(alone)
+        for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone.variables), strict=True):
             np.testing.assert_allclose(a[i], b, atol=2e-3)
+
+
+def test_looking_on_the_way_changes_nothing() -> None:
+    x, y, _ = blobs(40)  # more than a batch, so that draws matter
+    run = train.course(NET, SCHEDULE, 2)
+    looked = dict(run(jax.random.key(0), x, y, at=(1, 50, 120)))
+    assert list(looked) == [1, 50, 120]
+    ((_, end),) = run(jax.random.key(0), x, y)
+    for a, b in zip(jax.tree.leaves(looked[120]), jax.tree.leaves(end), strict=True):
+        np.testing.assert_array_equal(a, b)
+    ((_, early),) = run(jax.random.key(0), x, y, at=(50,))
+    for a, b in zip(jax.tree.leaves(looked[50]), jax.tree.leaves(early), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_learning_rate_that_is_given_is_used() -> None:
+    x, y, _ = blobs(12)
+    other = SCHEDULE._replace(learning_rate=3e-3)
+    given = train.trainer(NET, SCHEDULE, 2)(jax.random.key(0), x, y, rate=3e-3)
+    for a, b in zip(*map(jax.tree.leaves, (given, train.trainer(NET, other, 2)(jax.random.key(0), x, y))), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_one_step_is_adam_on_the_mean_squared_error() -> None:
@@ -60,7 +88,7 @@ def test_one_step_is_adam_on_the_mean_squared_error() -> None:
         np.testing.assert_allclose(new, old - 0.1 * g, atol=1e-6)
 
 
-@pytest.mark.parametrize("n", [1, 249, 250, 251])
+@pytest.mark.parametrize("n", [1, 511, 512, 513])
 def test_testing_in_batches_is_testing_at_once(n: int) -> None:
     x = np.asarray(jax.random.normal(jax.random.key(0), (n, 8, 8, 1)))
     variables = jax.vmap(NET.init)(jax.random.split(jax.random.key(1), 2))
@@ -95,7 +123,7 @@ def test_the_narrow_protocols_train_for_epochs() -> None:
 
 def test_sgd_is_that_of_the_literature_step_by_step() -> None:
     weights = {"w": jnp.array([1.0, -2.0])}
-    optimizer = train.sgd(4, 0.1)
+    optimizer = train.sgd(4)(0.1)
     state, plain, velocity = optimizer.init(weights), np.array([1.0, -2.0]), np.zeros(2)
     for step in range(4):
         gradient = np.array([0.3, 0.1]) * (step + 1)

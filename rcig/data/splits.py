@@ -47,6 +47,20 @@ def held_out_mask(labels: np.ndarray, fraction: float) -> np.ndarray:
     return mask
 
 
+def chunk(members: np.ndarray, size: int, index: int) -> np.ndarray:
+    """The chunk of that number, from 0, of disjoint chunks of `size` members, in ascending order.
+
+    Members are shuffled beforehand, always alike. Raises ValueError where there are too few for it.
+    """
+    if (index + 1) * size > len(members):
+        raise ValueError(
+            f"chunk {index} of {size} images does not fit into {len(members)} (numbers start at 0);"
+            " lower chunk, or use smaller seeds"
+        )
+    shuffled = np.random.default_rng(20230221).permutation(members)
+    return np.sort(shuffled[index * size : (index + 1) * size])
+
+
 def sample_per_class(labels: np.ndarray, per_class: int, classes: int, seed: int) -> np.ndarray:
     """Indices of `per_class` random examples of every class, ordered by class -> (per_class · classes,).
 

@@ -11,25 +11,40 @@ from flax import linen as nn
 
 from rcig.nets.classic import AlexNetBody, ResNet18Body, VGG11Body
 from rcig.nets.conv import ConvBody
-from rcig.nets.layers import BatchNorm, InstanceNorm
+from rcig.nets.layers import BatchNorm, GroupNorm
+from rcig.nets.modern import EfficientNetB0Body, ViTBody
 
 Variables = dict[str, Any]
 """{"params": {"body": …, "head": {"kernel" (H, C), "bias" (C,)}}, "batch_stats": …} (the last only with batch norm)."""
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
-    "conv": ConvBody,
-    "conv_bn": partial(ConvBody, norm=BatchNorm),
-    "conv_in": partial(ConvBody, norm=InstanceNorm),
-    "narrow_in": partial(ConvBody, norm=InstanceNorm, narrow=True),
-    "resnet18_bn": ResNet18Body,
-    "vgg11_bn": VGG11Body,
-    "alexnet": AlexNetBody,
+
+class Architecture(NamedTuple):
+    body: Callable[..., nn.Module]
+    width: int
+    """the standard one"""
+    batch_norm: bool = False
+    """whether an image's logits depend on the other images of its batch in training"""
+    depth: bool = False
+    """whether `build` must be told the depth"""
+
+
+ARCHITECTURES = {
+    "conv": Architecture(ConvBody, 128, depth=True),
+    "conv_bn": Architecture(partial(ConvBody, norm=BatchNorm), 128, batch_norm=True, depth=True),
+    "conv_in": Architecture(partial(ConvBody, norm=GroupNorm), 128, depth=True),
+    "conv_ln": Architecture(partial(ConvBody, norm=partial(GroupNorm, groups=1)), 128, depth=True),
+    "conv_gn": Architecture(partial(ConvBody, norm=partial(GroupNorm, groups=4)), 128, depth=True),
+    "narrow_in": Architecture(partial(ConvBody, norm=GroupNorm, narrow=True), 128, depth=True),
+    "resnet18_bn": Architecture(ResNet18Body, 64, batch_norm=True),
+    "resnet18_stem_bn": Architecture(partial(ResNet18Body, loo2023=True), 64, batch_norm=True),
+    "vgg11_bn": Architecture(VGG11Body, 64, batch_norm=True),
+    "vgg11_narrow": Architecture(partial(VGG11Body, loo2023=True), 128, batch_norm=True),
+    "alexnet": Architecture(AlexNetBody, 128),
+    "efficientnet_b0": Architecture(EfficientNetB0Body, 32, batch_norm=True),
+    "vit_tiny": Architecture(ViTBody, 192),
 }
-
-
-WITH_BATCH_NORM = ("conv_bn", "resnet18_bn", "vgg11_bn")
-WITH_DEPTH = ("conv", "conv_bn", "conv_in", "narrow_in")
-"""those that `build` must be told the depth of"""
+WITH_DEPTH = tuple(name for name, kind in ARCHITECTURES.items() if kind.depth)
+DEFAULT_WIDTHS = {name: kind.width for name, kind in ARCHITECTURES.items()}
 
 
 class Net(NamedTuple):
@@ -71,9 +86,13 @@ class Classifier(nn.Module):
 def build(architecture: str, shape: tuple[int, int, int], classes: int, **body: Any) -> Net:
     """The named network for images of `shape` (h, w, c).
 
-    `body`: what its body module takes (`width`; for the conv networks `depth` and `temperature` too).
+    `body`: what its body module takes, `width` (the standard one if not given) and for the networks `WITH_DEPTH` also
+    `depth` and `temperature`.
     """
-    module = Classifier(ARCHITECTURES[architecture](**body), classes, architecture not in WITH_BATCH_NORM)
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"Unknown architecture {architecture!r}; known: {', '.join(ARCHITECTURES)}")
+    kind = ARCHITECTURES[architecture]
+    module = Classifier(kind.body(**{"width": kind.width} | body), classes, alone=not kind.batch_norm)
 
     def init(key: jax.Array) -> Variables:
         return dict(module.init(key, jnp.zeros((1, *shape))))

@@ -1,4 +1,12 @@
-"""The convolutional network of the dataset-distillation literature (Loo et al. 2023, appendix C)."""
+"""The convolutional network of the dataset-distillation literature (Loo et al. 2023, appendix C).
+
+Differences of its norms from other code of that literature:
+1. Layer norm normalises over channels, height and width like that of Zhao & Bilen (2021), but learns one scale and
+   shift per channel; theirs learns one per element. The public code of Loo et al. (2023) has this form as `group1`;
+   its `layer` normalises over the channels of every single pixel.
+2. Group norm has 4 groups as in Zhao & Bilen (2021); Loo et al. (2023) keep Flax's 32.
+3. The running statistics of batch norm have momentum 0.9; Loo et al. (2023) give Flax 0.1, its complement.
+"""
 
 from collections.abc import Callable
 
@@ -16,7 +24,7 @@ class ConvBody(nn.Module):
     Grey images get 2 more pixels of padding in the first convolution (28 → 32).
     """
 
-    width: int = 128
+    width: int
     depth: int = 3
     temperature: float = 0.0
     norm: Callable[[], Callable[[jax.Array, bool], jax.Array]] | None = None

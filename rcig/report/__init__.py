@@ -9,6 +9,7 @@ import pandas as pd
 
 from rcig import rows as tidy
 from rcig.params import Study
+from rcig.predictions import Predictions, read
 from rcig.report import figures, page, tables
 from rcig.report.studies import Measured
 from rcig.store import atomic_write
@@ -18,6 +19,7 @@ _CURVE, _SUMMARY, _PICTURE = "distill/{}/curve.csv", "distill/{}/summary.json", 
 _STUDY = "study/{}.csv"
 _FACTS, _SAMPLES = "data/{}.json", "data/{}.png"
 _FULL = "full_dataset/{}.csv"
+_PREDICTIONS, _REFERENCE = "evaluate/{}-predictions.npz", "full_dataset/{}-predictions.npz"
 
 
 class Report(NamedTuple):
@@ -33,6 +35,9 @@ class Report(NamedTuple):
     """by dataset, see stages.describe"""
     samples: dict[str, bytes]
     """pictures by dataset"""
+    predictions: dict[str, Predictions]
+    references: dict[str, Predictions]
+    """of networks trained on the full dataset, by dataset"""
 
 
 def collect(
@@ -70,6 +75,8 @@ def collect(
         },
         facts={dataset: json.loads(path.read_text()) for dataset, path in facts.items()},
         samples={dataset: path.read_bytes() for dataset, path in samples.items()},
+        predictions={name: read(path) for name, path in _present(results, _PREDICTIONS, experiments).items()},
+        references={name: read(path) for name, path in _present(results, _REFERENCE, full_dataset).items()},
     )
 
 
@@ -81,11 +88,14 @@ def write(report: Report, out: Path) -> None:
 
 def render(report: Report) -> dict[str, bytes | str]:
     """File name -> content. The same report gives the same bytes."""
+    pairs = report.rows[["experiment", "dataset"]].drop_duplicates()
     written = {
         "accuracy": tables.accuracy(report.rows),
         "comparisons": tables.comparisons(report.rows),
         "cross_architecture": tables.cross_architecture(report.rows),
+        "robustness": tables.robustness(report.rows),
         "membership_inference": tables.membership_inference(report.rows),
+        "hardness": tables.hardness(report.predictions, report.references, dict(pairs.to_numpy())),
         "slopes": tables.slopes(report.studies),
         "datasets": tables.datasets(report.facts),
     }
@@ -93,6 +103,8 @@ def render(report: Report) -> dict[str, bytes | str]:
     curves = figures.training_curves(report.curves)
     drawn = {name: figures.study(measured) for name, measured in report.studies.items()}
     data = {name: figures.dataset(facts) for name, facts in report.facts.items()}
+    confusions = {name: figures.confusion(found) for name, found in report.predictions.items()}
+    attacks = figures.attack_curves(report.rows)
     datasets = {
         *report.rows["dataset"],
         *(summary["dataset"] for summary in report.summaries.values()),
@@ -105,6 +117,8 @@ def render(report: Report) -> dict[str, bytes | str]:
         "figures/curves.png": curves,
         **{f"figures/study-{name}.png": png for name, png in drawn.items()},
         **{f"figures/data-{name}.png": png for name, png in data.items()},
+        **{f"figures/confusion-{name}.png": png for name, png in confusions.items()},
+        **{f"figures/attacks-{name}.png": png for name, png in attacks.items()},
         "index.html": page.render(
             tables=shown,
             pictures=report.pictures,
@@ -115,6 +129,8 @@ def render(report: Report) -> dict[str, bytes | str]:
             facts=report.facts,
             samples=report.samples,
             data=data,
+            confusions=confusions,
+            attacks=attacks,
         ),
     }
 

@@ -18,6 +18,8 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from rcig.predictions import Predictions
+from rcig.predictions import confusion as shares_of
 from rcig.report.studies import Measured
 
 _INK = "#7b7b7b"
@@ -116,6 +118,74 @@ def training_curves(curves: Mapping[str, pd.DataFrame]) -> bytes:
             _draw(loss, smoothed(curve), ("step", "loss"), **look)
         figure.legend(*by_step.get_legend_handles_labels(), loc="outside lower center", ncols=3)
         return _png(figure)
+
+
+_TRAINED_ON = {"real_members": "all members", "real_subset": "a real subset", "distilled": "the distilled set"}
+
+
+@matplotlib.rc_context(_STYLE)
+def attack_curves(rows: pd.DataFrame) -> dict[str, bytes]:
+    """By experiment whose networks were attacked more than once: accuracy and AUCs against training steps.
+
+    Means over networks, with their standard deviation as a band (Loo et al. 2023, figure 3).
+    """
+    prefix = "membership_inference/"
+    attacked = rows[rows["protocol"].str.startswith(prefix)]
+    drawn = {}
+    for experiment, all_rows in attacked.groupby("experiment", sort=False):
+        steps = all_rows.groupby("metric")["step"].nunique()
+        metrics = ["accuracy", *(name for name in steps[steps > 1].index if name.startswith("auc/"))]
+        if steps["accuracy"] == 1:
+            continue
+        figure = Figure(figsize=(4.5 * len(metrics), 3.1), dpi=200, layout="constrained")
+        for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+            title = "Test accuracy" if metric == "accuracy" else f"AUC, {metric.removeprefix('auc/')}"
+            axes.set(title=title, xlabel="Training step", xscale="log")
+            measured = sorted(all_rows["step"].unique())
+            axes.set_xticks(measured, [f"{step:g}" for step in measured])
+            axes.minorticks_off()
+            if metric == "accuracy":
+                axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+            else:
+                axes.axhline(0.5, color=_INK, linestyle="--", linewidth=1)
+            for protocol, colour in zip(all_rows["protocol"].unique(), COLOURS, strict=False):
+                of_kind = all_rows[(all_rows["protocol"] == protocol) & (all_rows["metric"] == metric)]
+                line = of_kind.groupby("step")["value"].agg(["mean", "std"]).fillna(0)
+                label = _TRAINED_ON[protocol.removeprefix(prefix)]
+                axes.plot(line.index, line["mean"], color=colour, marker="o", markersize=3, label=label)
+                band = line["mean"] - line["std"], line["mean"] + line["std"]
+                axes.fill_between(line.index, *band, color=colour, alpha=0.2, linewidth=0)
+        handles = figure.axes[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=3, title="Trained on")
+        drawn[str(experiment)] = _png(figure)
+    return drawn
+
+
+_NAMED = 20
+"""classes whose names fit beside a matrix"""
+
+
+@matplotlib.rc_context(_STYLE)
+def confusion(found: Predictions) -> bytes:
+    """How often images of each class are said to be of each, over all networks; the diagonal is accuracy by class."""
+    shares = shares_of(found)
+    classes = len(shares)
+    figure = Figure(figsize=(4.5, 4.2), dpi=200, layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="Predicted", ylabel="True")
+    axes.grid(False)
+    if classes <= _NAMED:
+        axes.set_xticks(range(classes), found.class_names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(classes), found.class_names)
+        for row, column in product(range(classes), repeat=2):
+            if shares[row, column] >= 0.01:
+                ink = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, f"{100 * shares[row, column]:.0f}", color=ink, size=6, ha="center", va="center")
+    else:
+        colours = figure.colorbar(image, format=PercentFormatter(1))
+        colours.outline.set_visible(False)
+    return _png(figure)
 
 
 def _png(figure: Figure) -> bytes:

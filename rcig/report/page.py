@@ -32,12 +32,15 @@ def render(
     facts: Mapping[str, Mapping[str, Any]],
     samples: Mapping[str, bytes],
     data: Mapping[str, bytes],
+    confusions: Mapping[str, bytes],
+    attacks: Mapping[str, bytes],
 ) -> str:
     """The page, without the sections that would be empty.
 
-    Of `tables` it shows accuracy, comparisons, cross_architecture, membership_inference, times, slopes and datasets.
-    `pictures` are PNG bytes by experiment, `curves` those of the training curves, `drawn` by study, `samples` and
-    `data` by dataset; `datasets` names all that are used, `facts` says what is known of each.
+    Of `tables` it shows accuracy, comparisons, cross_architecture, robustness, hardness, membership_inference, times,
+    slopes and datasets. `pictures`, `confusions` and `attacks` are PNG bytes by experiment, `curves` those of the
+    training curves, `drawn` by study, `samples` and `data` by dataset; `datasets` names all that are used, `facts` says
+    what is known of each.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -58,6 +61,8 @@ def render(
         facts=facts,
         samples=samples,
         data=data,
+        confusions=confusions,
+        attacks=attacks,
     )
 
 

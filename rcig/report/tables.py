@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rcig.predictions import Predictions, by_hardness
 from rcig.report.studies import Measured
-from rcig.statistics import caution, paired
+from rcig.statistics import augmentation_robust_score, caution, label_robust_score, paired, standard_error
 
 IDENTITY = ["experiment", "dataset", "images_per_class", "method"]
 """What names a set. The experiment is part of it: two experiments may share all the rest and must not be pooled."""
@@ -20,7 +21,12 @@ IDENTITY = ["experiment", "dataset", "images_per_class", "method"]
 _STEPS = {"adam": ["inner_steps", "inverse_steps"], "cg": ["cg_iterations"]}
 """solver -> what its time should be linear in"""
 _PROTOCOLS = {"loo2023": "No augmentation", "loo2023_augmented": "Augmentation"}
-_OTHER_PROTOCOLS = {"reference": "Reference code", "narrow_adam": "Narrow, Adam", "narrow_sgd": "Narrow, SGD"}
+_OTHER_PROTOCOLS = {
+    "loo2023_hard": "Hard labels",
+    "reference": "Reference code",
+    "narrow_adam": "Narrow, Adam",
+    "narrow_sgd": "Narrow, SGD",
+}
 """these have a column where they were run"""
 _FULL = {"full_dataset": "loo2023", "full_dataset_augmented": "loo2023_augmented"}
 """protocols of the full dataset -> the column that they stand in"""
@@ -30,13 +36,18 @@ _HEADERS = {
     "dataset": "Dataset",
     "images_per_class": "Images per class",
     "method": "Method",
+    "architecture": "Architecture",
     "width": "Width",
+    "learning_rate": "Learning rate",
     "trained_on": "Trained on",
     "accuracy": "Test accuracy",
     "attack": "Attack",
     "auc": "AUC",
-    "tpr": "TPR at 1 % FPR",
+    "advantage": "Advantage",
+    "tpr_at_1_percent_fpr": "TPR at 1 % FPR",
+    "tpr_at_0.1_percent_fpr": "TPR at 0.1 % FPR",
 }
+_RATES = ["advantage", "tpr_at_1_percent_fpr", "tpr_at_0.1_percent_fpr"]
 
 
 def published_accuracy() -> dict[tuple[str, str, str], str]:
@@ -66,6 +77,19 @@ def percent(fractions: pd.Series) -> str:
     return f"{values.mean():.1f}{spread} ({len(values)})"
 
 
+def networks(rows: pd.DataFrame) -> str:
+    """Rows -> "94.7 ± 0.5 (15, SE 0.3)": as `percent`, and the standard error over seeds where there are several."""
+    error = 100 * standard_error(rows)
+    text = percent(rows["value"])
+    return text if np.isnan(error) else f"{text[:-1]}, SE {error:.1f})"
+
+
+def final(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of fully trained networks."""
+    last = rows.groupby(["experiment", "protocol", "architecture", "width"])["step"].transform("max")
+    return rows[rows["step"] == last]
+
+
 def interval(auc: pd.Series, low: pd.Series, high: pd.Series) -> str:
     """AUCs and the bounds of their intervals, one per network -> "0.512 [0.480, 0.544] (15)", means and number."""
     center, bottom, top = (series.to_numpy().mean() for series in (auc, low, high))
@@ -74,7 +98,7 @@ def interval(auc: pd.Series, low: pd.Series, high: pd.Series) -> str:
 
 def accuracy(rows: pd.DataFrame) -> pd.DataFrame:
     """Test accuracy of each set by protocol, and the published one where the paper prints it."""
-    rows = rows.assign(protocol=rows["protocol"].replace(_FULL))
+    rows = final(rows).assign(protocol=rows["protocol"].replace(_FULL))
     run = {name: header for name, header in _OTHER_PROTOCOLS.items() if name in set(rows["protocol"])}
     shown = _PROTOCOLS | run
     chosen = rows[rows["protocol"].isin(shown.keys()) & (rows["metric"] == "accuracy")]
@@ -89,22 +113,29 @@ def accuracy(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def cross_architecture(rows: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy of each set by architecture and its width, in the order in which they were measured."""
-    chosen = rows[(rows["protocol"] == "cross_architecture") & (rows["metric"] == "accuracy")]
-    labels = chosen["architecture"] + ", width " + chosen["width"].astype(str)
-    table = _spread(chosen.assign(architecture=labels), IDENTITY, "architecture", list(labels.unique()))
+    """Test accuracy of each set by architecture, its width and the learning rate that was chosen for it."""
+    crossed = rows[rows["protocol"] == "cross_architecture"]
+    keys = [*IDENTITY, "architecture", "width"]
+    records = [
+        (*key, f"{values['learning_rate']['value'].iloc[0]:g}", networks(values["accuracy"]))
+        for key, group in crossed.groupby(keys, sort=False)
+        for values in [dict(list(group.groupby("metric")))]
+    ]
+    table = pd.DataFrame(records, columns=[*keys, "learning_rate", "accuracy"])
     return table.rename(columns=_HEADERS)
 
 
 def _spread(rows: pd.DataFrame, keys: list[str], column: str, names: list[str]) -> pd.DataFrame:
     """One line per combination of `keys`, in order of appearance, and one text column per name; empty where no rows."""
-    cells = rows.groupby([*keys, column], sort=False)["value"].agg(percent)
+    if rows.empty:
+        return pd.DataFrame(columns=[*keys, *names])
+    cells = rows.groupby([*keys, column], sort=False)[["seed", "value"]].apply(networks)
     return cells.unstack(column, fill_value="", sort=False).reindex(columns=names, fill_value="").reset_index()
 
 
 def membership_inference(rows: pd.DataFrame) -> pd.DataFrame:
-    """AUC, its interval and the true positive rate per attack, with the test accuracy of the attacked networks."""
-    attacked = rows[rows["protocol"].str.startswith(_ATTACK_PROTOCOL)]
+    """AUC, its interval, advantage and true positive rates per attack, with the attacked networks' test accuracy."""
+    attacked = final(rows[rows["protocol"].str.startswith(_ATTACK_PROTOCOL)])
     attacked = attacked.assign(trained_on=attacked["protocol"].str.removeprefix(_ATTACK_PROTOCOL))
     keys = [*IDENTITY, "trained_on"]
     records = []
@@ -112,9 +143,67 @@ def membership_inference(rows: pd.DataFrame) -> pd.DataFrame:
         values = {str(metric): chosen["value"] for metric, chosen in group.groupby("metric", sort=False)}
         for attack in [metric.removeprefix("auc/") for metric in values if metric.startswith("auc/")]:
             auc = interval(*(values[f"{bound}/{attack}"] for bound in ("auc", "auc_low", "auc_high")))
-            tpr = percent(values[f"tpr_at_1_percent_fpr/{attack}"])
-            records.append((*key, percent(values["accuracy"]), attack, auc, tpr))
-    return pd.DataFrame(records, columns=[*keys, "accuracy", "attack", "auc", "tpr"]).rename(columns=_HEADERS)
+            rates = [percent(values[f"{rate}/{attack}"]) for rate in _RATES]
+            records.append((*key, percent(values["accuracy"]), attack, auc, *rates))
+    return pd.DataFrame(records, columns=[*keys, "accuracy", "attack", "auc", *_RATES]).rename(columns=_HEADERS)
+
+
+def robustness(rows: pd.DataFrame) -> pd.DataFrame:
+    """Label-robust and augmentation-robust score of each set, see rcig.statistics, with what they are made of.
+
+    Only sets that were judged with hard labels, of whose dataset the full set was and of whose size, by the same
+    protocols and width, a random real subset was; where either lacks augmentation its score is empty.
+    """
+    judged = final(rows)
+    judged = judged[judged["metric"] == "accuracy"]
+    full = judged[judged["protocol"].isin(_FULL)].groupby("dataset")["value"].mean()
+    keys = [*IDENTITY, "width"]
+    means = judged.groupby([*keys, "protocol"], sort=False)["value"].mean().unstack("protocol").reset_index()
+    means = means.reindex(columns=[*keys, "loo2023", "loo2023_augmented", "loo2023_hard"])
+    randoms = means[means["method"] == "random_real"]
+    records = []
+    for _, one in means[means["loo2023_hard"].notna() & (means["method"] != "random_real")].iterrows():
+        same = (randoms[["dataset", "images_per_class", "width"]] == one[["dataset", "images_per_class", "width"]]).all(
+            axis=1
+        )
+        if one["dataset"] not in full or not same.any():
+            continue
+        random = randoms[same].iloc[0]
+        plain = {"distilled": one["loo2023"], "random": random["loo2023"]}
+        hard = {"full_hard": full[one["dataset"]], "distilled_hard": one["loo2023_hard"]}
+        augmented = {"distilled_augmented": one["loo2023_augmented"], "random_augmented": random["loo2023_augmented"]}
+        given = pd.Series(augmented).notna().all()
+        records.append(
+            (
+                *one[keys],
+                f"{100 * (hard['full_hard'] - hard['distilled_hard']):.1f}",
+                f"{100 * (plain['distilled'] - plain['random']):.1f}",
+                f"{label_robust_score(**hard, **plain):.3f}",
+                f"{augmentation_robust_score(**augmented, **plain):.3f}" if given else "",
+            )
+        )
+    scores = ["Lost with hard labels", "Gained over random", "Label-robust score", "Augmentation-robust score"]
+    return pd.DataFrame(records, columns=[*keys, *scores]).rename(columns=_HEADERS)
+
+
+def hardness(
+    predictions: Mapping[str, Predictions], references: Mapping[str, Predictions], datasets: Mapping[str, str]
+) -> pd.DataFrame:
+    """Accuracy of each set's networks on the test images that none, some or all reference networks miss.
+
+    `predictions` by experiment, `references` (of the full dataset) by dataset, `datasets` by experiment.
+    """
+    records = []
+    for experiment, found in predictions.items():
+        dataset = datasets[experiment]
+        if dataset not in references:
+            continue
+        count = references[dataset].predicted[..., 0].size
+        for misses, group in by_hardness(found, references[dataset]).groupby("missed"):
+            images = group["images"].iloc[0]
+            records.append((experiment, dataset, f"{misses} of {count}", f"{images:,}", networks(group)))
+    columns = "Experiment, Dataset, Missed by, Test images, Accuracy"
+    return pd.DataFrame(records, columns=columns.split(", "))
 
 
 def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
@@ -123,6 +212,7 @@ def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
     Paired by seed, with the 95 % interval over seeds, see rcig.statistics; a caution where they are too few for one.
     """
     headers = _PROTOCOLS | _OTHER_PROTOCOLS
+    rows = final(rows)
     chosen = rows[rows["protocol"].isin(headers.keys()) & (rows["metric"] == "accuracy")]
     records = []
     for (dataset, count, protocol, width), same in chosen.groupby(
