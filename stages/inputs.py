@@ -1,6 +1,7 @@
 """What the judging stages share: a distilled set, the test split of its dataset, and networks tested on it."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -41,7 +42,9 @@ def load_inputs(name: str) -> Inputs:
     """Everything that is needed to judge the experiment of that name."""
     settings = params.load()
     experiment = settings.experiment(name)
-    distilled = store.load(DISTILLED / f"{name}.npz", store.DISTILLED)
+    path = DISTILLED / f"{name}.npz"
+    distilled = store.load(path, store.DISTILLED)
+    check_set(path, distilled, experiment, settings.datasets[experiment.dataset])
     test, class_names = load_split(experiment.dataset, "test")
     return Inputs(
         experiment,
@@ -52,6 +55,24 @@ def load_inputs(name: str) -> Inputs:
         splits.whole(test),
         class_names,
     )
+
+
+def check_set(
+    path: Path, distilled: dict[str, np.ndarray], experiment: params.Experiment, dataset: params.DatasetParams
+) -> None:
+    """Raise StoreError unless the set is one of the experiment's, with numbers that networks can be trained on."""
+    side, classes = dataset.resolution, dataset.classes
+    sets = (len(experiment.seeds), experiment.images_per_class * classes)
+    expected = {"images": (*sets, side, side, dataset.channels), "labels": (*sets, classes)}
+    for name, shape in expected.items():
+        if distilled[name].shape != shape:
+            raise store.StoreError(
+                f"{path}: a set of another experiment: expected {name} {shape}, got {distilled[name].shape};"
+                " remove it and run `dvc repro`"
+            )
+        bad = np.count_nonzero(~np.isfinite(distilled[name]))
+        if bad:
+            raise store.StoreError(f"{path}: {bad} NaN or infinite {name}; remove it and distil again")
 
 
 class Networks(NamedTuple):

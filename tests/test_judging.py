@@ -1,0 +1,128 @@
+"""What the judging stages refuse, and what their numbers do not depend on."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from rcig import params, train
+from rcig.data import splits
+from rcig.store import StoreError
+from stages import attack, cross_arch, inputs
+
+LOADED = params.load(ROOT / "params.yaml")
+DATASET = dataclasses.replace(LOADED.datasets["mnist_sample"], resolution=8, classes=3, depth=2)
+EXPERIMENT = dataclasses.replace(
+    LOADED.experiments["mnist_sample-ipc1-rcig"], images_per_class=2, seeds=(0, 1), chunk="all"
+)
+LABELS = np.tile(np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2]] - 1 / 3, (2, 1, 1))
+
+
+def bright(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Images (n, 8, 8, 1) in whitened space whose class is the place of a bright spot."""
+    images = 0.1 * np.random.default_rng(seed).normal(size=(len(labels), 8, 8, 1))
+    images[np.arange(len(labels)), 2 * labels + 1, 3] += 3
+    return images.astype(np.float32)
+
+
+def given(images: int = 100) -> inputs.Inputs:
+    """Two distilled sets of six images, and test images whose raw form is the whitened one."""
+    labels = (np.arange(images) % 3).astype(np.int32)
+    test = splits.whole(splits.Split(bright(labels, 9), labels))
+    sets = np.stack([bright(np.array([0, 1, 2, 0, 1, 2]), seed) for seed in (0, 1)])
+    return inputs.Inputs(EXPERIMENT, DATASET, jnp.asarray, sets, LABELS, test, ["a", "b", "c"])
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "another size": (
+        {"images": np.zeros((2, 6, 9, 9, 1))},
+        r"expected images \(2, 6, 8, 8, 1\), got \(2, 6, 9, 9, 1\)",
+    ),
+    "other seeds": ({"images": np.zeros((1, 6, 8, 8, 1))}, "a set of another experiment: expected images"),
+    "labels that are no rows": ({"labels": np.zeros((2, 6, 4))}, r"expected labels \(2, 6, 3\), got \(2, 6, 4\)"),
+    "NaN": ({"images": np.full((2, 6, 8, 8, 1), np.nan)}, "768 NaN or infinite images; remove it and distil again"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_sets_that_cannot_be_judged(case: str) -> None:
+    changes, message = BAD[case]
+    good = {"images": np.zeros((2, 6, 8, 8, 1)), "labels": np.zeros((2, 6, 3))}
+    inputs.check_set(Path("set.npz"), good, EXPERIMENT, DATASET)
+    with pytest.raises(StoreError, match=rf"^set\.npz: .*{message}"):
+        inputs.check_set(Path("set.npz"), good | changes, EXPERIMENT, DATASET)
+
+
+SCHEDULE = train.Schedule(60, train.adam(60, warmup=5), 1e-2, batch_size=32)
+WHERE = {"protocol": "p", "architecture": "conv", "width": 4}
+
+
+def test_accuracy_does_not_depend_on_the_order_of_the_test_images() -> None:
+    one = given()
+    trained = inputs.networks(one, "conv", 4, SCHEDULE, 2)
+    order = np.random.default_rng(0).permutation(100)
+    other = one._replace(test=splits.View(one.test.split, order))
+    first, second = (inputs.judge(some, trained, WHERE) for some in (one, other))
+    assert [row["value"] for row in first.rows] == pytest.approx([row["value"] for row in second.rows])
+    np.testing.assert_array_equal(first.predicted[..., order], second.predicted)
+    assert {(row["seed"], row["network"], row["step"]) for row in first.rows} == {
+        (seed, network, 60) for seed in (0, 1) for network in (0, 1)
+    }
+    assert min(row["value"] for row in first.rows) > 0.9
+
+
+def test_classes_may_come_in_any_order() -> None:
+    one = given()
+    # The networks that start alike up to the order of their outputs see the classes renamed.
+    order = np.array([2, 0, 1])
+    net_labels = lambda labels: labels[:, order]  # noqa: E731
+    split = one.test.split
+    renamed = one._replace(test=splits.whole(split._replace(labels=np.argsort(order)[split.labels].astype(np.int32))))
+    trained = inputs.networks(one, "conv", 4, SCHEDULE, 3)
+    first = inputs.judge(one, trained, WHERE)
+    second = inputs.judge(renamed, trained, WHERE, net_labels)
+    means = [np.mean([row["value"] for row in some.rows]) for some in (first, second)]
+    assert means[0] == pytest.approx(means[1], abs=0.05)
+    assert (np.argsort(order)[first.predicted] == second.predicted).mean() > 0.9
+
+
+def test_the_learning_rate_is_chosen_on_held_out_images() -> None:
+    settings = dataclasses.replace(EXPERIMENT.cross_arch, learning_rates=(1e-9, 1e-2, 1e-8))
+    one = given()._replace(experiment=dataclasses.replace(EXPERIMENT, cross_arch=settings), test=None)
+    trained = inputs.networks(one, "conv", 4, SCHEDULE, 2)
+    assert cross_arch.best_rate(one, trained, given().test) == 1e-2, "no test images are there to look at"
+
+
+def test_members_are_the_chunk_that_was_distilled(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = (np.arange(90) % 3).astype(np.int32)
+    split = splits.Split(np.arange(90 * 64, dtype=np.int64).reshape(90, 8, 8, 1), labels)
+    seen = splits.View(split, np.arange(80))
+    monkeypatch.setattr(attack, "load_real", lambda *_: type("Real", (), {"seen": seen}))
+    one = given()._replace(experiment=dataclasses.replace(EXPERIMENT, chunk=30))
+    found = [attack.load_examples(one, seed) for seed in (0, 1)]
+    for seed, (images, is_member) in enumerate(found):
+        assert is_member.sum() == 30
+        assert len(is_member) == 130
+        chunk = splits.chunk(seen.members, 30, seed)
+        np.testing.assert_array_equal(images.labels[is_member], labels[chunk])
+        np.testing.assert_array_equal(images.take(np.arange(30)).images, split.images[chunk])
+        np.testing.assert_array_equal(images.labels[~is_member], one.test.labels)
+    with pytest.raises(ValueError, match="chunk 2 of 30 images does not fit into 80"):
+        attack.load_examples(one, 2)
+
+
+def test_a_real_set_is_of_members_alone_and_of_the_asked_size() -> None:
+    one = given()
+    chosen = np.arange(100) < 40
+    x, y = attack.real_set(one, "real_members", one.test, chosen, 0)
+    np.testing.assert_array_equal(x, one.test.split.images[:40])
+    np.testing.assert_allclose(y, jax.nn.one_hot(one.test.labels[:40], 3) - 1 / 3)
+    x, y = attack.real_set(one, "real_subset", one.test, chosen, 0)
+    assert len(x) == EXPERIMENT.images_per_class * 3
+    assert {image.tobytes() for image in np.asarray(x)} <= {image.tobytes() for image in one.test.split.images[:40]}
+    assert np.asarray(y).argmax(1).tolist() == [0, 0, 1, 1, 2, 2]
