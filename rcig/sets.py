@@ -1,0 +1,77 @@
+"""Distilled sets for those who use them: from a name to arrays, from anywhere."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rcig import store
+
+FOLDER = "artifacts/distilled"
+
+
+class DistilledSet(NamedTuple):
+    images: np.ndarray
+    """float32 (n, h, w, c), whitened as `meta` says: what networks were meant to be trained on"""
+    labels: np.ndarray
+    """float32 (n, C), centred: 1/C added gives what resembles probabilities"""
+    pixels: np.ndarray
+    """uint8 (n, h, w, c): the same images without whitening, cut to what pixels can be"""
+    meta: dict[str, Any]
+    """dataset, class_names, method, settings, seeds, …"""
+
+
+def load(name: str, source: str | Path = ".", revision: str | None = None, seed: int | None = None) -> DistilledSet:
+    """A distilled set.
+
+    `name` is that of its experiment, or the path of an .npz file. `source` is the repository that holds it: a folder,
+    or the address of a git repository, of which `revision` may name a commit, branch or tag. What is not in the folder
+    itself comes from DVC's cache or remote. `seed`: one of meta["seeds"], else the first.
+
+    Raises StoreError for a set that is not there, naming those that are, and for a damaged one.
+    """
+    if Path(name).suffix == ".npz":
+        return _read(Path(name), seed)
+    local = Path(source) / FOLDER / f"{name}.npz"
+    if revision is None and local.exists():
+        return _read(local, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / f"{name}.npz"
+        copy.write_bytes(_fetch(name, str(source), revision))
+        return _read(copy, seed)
+
+
+def _read(path: Path, seed: int | None) -> DistilledSet:
+    arrays = store.load(path, store.DISTILLED)
+    meta = json.loads(str(arrays["meta"]))
+    seeds = meta["seeds"]
+    if seed is not None and seed not in seeds:
+        raise store.StoreError(f"{path}: has no seed {seed}; its seeds are {', '.join(map(str, seeds))}")
+    position = 0 if seed is None else seeds.index(seed)
+    images, labels, pixels = (arrays[part][position] for part in ("images", "labels", "pixels"))
+    return DistilledSet(images, labels, pixels, meta)
+
+
+def _fetch(name: str, source: str, revision: str | None) -> bytes:
+    """The file's content by way of DVC."""
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from scmrepo.exceptions import SCMError
+
+    where = f"{source} at {revision}" if revision else source
+    try:
+        files = DVCFileSystem(source, rev=revision)
+        found = files.ls(FOLDER, detail=False) if files.isdir(FOLDER) else []
+        known = sorted(Path(path).stem for path in found if path.endswith(".npz"))
+        if name not in known:
+            raise store.StoreError(f"no distilled set {name!r} in {where}; it has: {', '.join(known) or 'none'}")
+        with files.open(f"{FOLDER}/{name}.npz", "rb") as file:
+            return bytes(file.read())
+    except (DvcException, SCMError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise store.StoreError(
+            f"distilled set {name!r} of {where} could not be fetched ({reason}); is the repository right, was the set"
+            " pushed to its remote, and can that be reached?"
+        ) from None

@@ -1,0 +1,176 @@
+"""From a name to arrays, from a folder, a repository or a git address; and what other tools read of an export."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import rcig
+from rcig import export, sets, store
+from rcig.store import StoreError
+
+NAME = "digits-ipc1-rcig"
+META = {
+    "dataset": "digits",
+    "images_per_class": 1,
+    "method": "rcig",
+    "seeds": [3, 5],
+    "class_names": ["zero", "one", "two"],
+    "rcig": "0.1.0",
+    "settings": {"learning_rate": 0.02},
+    "loop": {"steps": 10},
+}
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "DVC_NO_ANALYTICS": "1",
+    **{f"GIT_{who}_{what}": "test@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+}
+
+
+def arrays(channels: int = 1) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(2, 3, 8, 8, channels)).astype(np.float32)
+    return {
+        "images": images,
+        "labels": (np.eye(3) - 1 / 3 + 0.1 * rng.normal(size=(2, 3, 3))).astype(np.float32),
+        "log_temperature": np.zeros(2, np.float32),
+        "pixels": rng.integers(0, 256, images.shape).astype(np.uint8),
+    }
+
+
+def save(path: Path, channels: int = 1) -> Path:
+    store.save(path, store.DISTILLED, **arrays(channels), meta=json.dumps(META))
+    return path
+
+
+def run(folder: Path, *command: str) -> None:
+    subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one set in its remote only, and the revision `before` that has none."""
+    folder = tmp_path_factory.mktemp("sets") / "repository"
+    folder.mkdir()
+    run(folder, "git", "init", "-q", "-b", "main")
+    run(folder, "dvc", "init", "-q")
+    run(folder, "dvc", "remote", "add", "-q", "-d", "bundled", str(folder.parent / "remote"))
+    run(folder, "git", "commit", "-q", "-am", "start")
+    run(folder, "git", "tag", "before")
+    save(folder / sets.FOLDER / f"{NAME}.npz")
+    run(folder, "dvc", "add", "-q", f"{sets.FOLDER}/{NAME}.npz")
+    run(folder, "dvc", "push", "-q")
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-q", "-m", "a set")
+    shutil.rmtree(folder / ".dvc" / "cache")
+    (folder / sets.FOLDER / f"{NAME}.npz").unlink()
+    return folder
+
+
+def test_a_file_and_a_folder(tmp_path: Path) -> None:
+    path = save(tmp_path / sets.FOLDER / f"{NAME}.npz")
+    expected = arrays()
+    for found in (rcig.load(str(path)), rcig.load(NAME, tmp_path), rcig.load(NAME, str(tmp_path), seed=3)):
+        for part in ("images", "labels", "pixels"):
+            np.testing.assert_array_equal(getattr(found, part), expected[part][0])
+        assert found.meta == META
+    np.testing.assert_array_equal(rcig.load(NAME, tmp_path, seed=5).pixels, expected["pixels"][1])
+    with pytest.raises(StoreError, match="has no seed 0; its seeds are 3, 5"):
+        rcig.load(NAME, tmp_path, seed=0)
+
+
+def test_a_repository_without_the_file_and_a_git_address(repository: Path) -> None:
+    for source in (repository, f"file://{repository}"):
+        np.testing.assert_array_equal(rcig.load(NAME, source).pixels, arrays()["pixels"][0])
+    np.testing.assert_array_equal(rcig.load(NAME, f"file://{repository}", "main").labels, arrays()["labels"][0])
+    assert not (repository / sets.FOLDER / f"{NAME}.npz").exists(), "the repository stays as it is"
+
+
+def test_sets_that_are_not_there(repository: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=rf"no distilled set 'digits' in .*repository; it has: {NAME}"):
+        rcig.load("digits", repository)
+    with pytest.raises(StoreError, match=r"no distilled set .* at before; it has: none"):
+        rcig.load(NAME, f"file://{repository}", "before")
+    with pytest.raises(StoreError, match=r"could not be fetched .*is the repository right"):
+        rcig.load(NAME, f"file://{repository}", "no-such-revision")
+    with pytest.raises(StoreError, match=r"could not be fetched .*is the repository right"):
+        rcig.load(NAME, tmp_path / "nowhere")
+
+
+def test_a_damaged_object_in_the_remote(repository: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(repository, copy)
+    remote = tmp_path / "remote"
+    shutil.copytree(repository.parent / "remote", remote)
+    run(copy, "dvc", "remote", "modify", "bundled", "url", str(remote))
+    run(copy, "git", "commit", "-q", "-am", "another remote")
+    (blob,) = [path for path in remote.rglob("*") if path.is_file()]
+    blob.chmod(0o644)
+    blob.write_bytes(blob.read_bytes()[:200])
+    with pytest.raises(StoreError):
+        rcig.load(NAME, copy)
+    blob.unlink()
+    with pytest.raises(StoreError, match="could not be fetched"):
+        rcig.load(NAME, copy)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_folder_of_pictures(tmp_path: Path, channels: int) -> None:
+    distilled = rcig.load(str(save(tmp_path / "set.npz", channels)))
+    export.to_folder(distilled, tmp_path / "out")
+    with (tmp_path / "out" / "metadata.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3
+    for row, pixels, label in zip(rows, distilled.pixels, distilled.labels, strict=True):
+        shown = np.asarray(Image.open(tmp_path / "out" / row["file_name"])).reshape(pixels.shape)
+        np.testing.assert_array_equal(shown, pixels)
+        np.testing.assert_allclose([float(value) for value in row["soft_label"].split()], label + 1 / 3, rtol=1e-6)
+        assert row["class_name"] == META["class_names"][int(row["label"])]
+        assert int(row["label"]) == label.argmax()
+    assert "digits, 1 per class, distilled by rcig" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_hugging_face_reads_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    datasets = pytest.importorskip("datasets")
+    distilled = rcig.load(str(save(tmp_path / "set.npz", 3)))
+    export.to_folder(distilled, tmp_path / "out")
+    read = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "c"))["train"]
+    np.testing.assert_array_equal(np.stack([np.asarray(image) for image in read["image"]]), distilled.pixels)
+    assert list(read["label"]) == distilled.labels.argmax(1).tolist()
+
+
+def test_torch_reads_the_file(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    distilled = rcig.load(str(save(tmp_path / "set.npz", 3)))
+    export.to_torch(distilled, tmp_path / "set.pt")
+    read = torch.load(tmp_path / "set.pt", weights_only=True)
+    np.testing.assert_allclose(255 * read["images"].numpy().transpose(0, 2, 3, 1), distilled.pixels, atol=1e-4)
+    np.testing.assert_allclose(read["labels"].numpy(), distilled.labels + 1 / 3, atol=1e-6)
+    assert json.loads(read["meta"]) == META
+
+
+def test_torch_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(StoreError, match=r"set\.pt: writing it needs PyTorch; install torch, or export to a folder"):
+        export.to_torch(rcig.load(str(save(tmp_path / "set.npz"))), tmp_path / "set.pt")
+    assert not (tmp_path / "set.pt").exists()
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / sets.FOLDER / f"{NAME}.npz")
+    monkeypatch.setattr(sys, "argv", ["export", NAME, "out"])
+    export.main()
+    assert len(list((tmp_path / "out").glob("*.png"))) == 3
+    monkeypatch.setattr(sys, "argv", ["export", "set.npz", "out"])
+    with pytest.raises(SystemExit, match=r"error: set\.npz: no such file"):
+        export.main()
