@@ -1,0 +1,153 @@
+"""DVC remotes over the S3 protocol, against a server on this machine: push, pull, run-cache, and what goes wrong."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+PIPELINE = """
+stages:
+  make:
+    cmd: python -c "open('ran.txt', 'a').write('x'); open('set.npz', 'wb').write(b'distilled' * 1000)"
+    params: [steps]
+    outs: [set.npz]
+"""
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "DVC_NO_ANALYTICS": "1",
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "NO_PROXY": "*",
+    **{f"GIT_{who}_{what}": "test@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+}
+CONTENT = b"distilled" * 1000
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+def client(address: str) -> "boto3.client":
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    return boto3.client("s3", endpoint_url=address, **keys)
+
+
+def run(folder: Path, *command: str, fails: bool = False) -> str:
+    """What the command prints; it must end as expected, and within two minutes."""
+    done = subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def repository(address: str, tmp_path: Path) -> Path:
+    """A pipeline that has run once, with a bucket of its own as its remote, to which nothing was pushed."""
+    bucket = tmp_path.name.replace("_", "-").lower()
+    client(address).create_bucket(Bucket=bucket)
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "dvc.yaml").write_text(PIPELINE)
+    (folder / "params.yaml").write_text("steps: 10\n")
+    run(folder, "git", "init", "-q")
+    run(folder, "dvc", "init", "-q")
+    run(folder, "dvc", "remote", "add", "-q", "-d", "lab", f"s3://{bucket}/sets")
+    for option, value in {
+        "endpointurl": address,
+        "verify": "true",
+        "connect_timeout": "2",
+        "read_timeout": "2",
+    }.items():
+        run(folder, "dvc", "remote", "modify", "lab", option, value)
+    run(folder, "dvc", "repro", "-q")
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-q", "-m", "results")
+    return folder
+
+
+def clone(repository: Path) -> Path:
+    other = repository.parent / "clone"
+    run(repository.parent, "git", "clone", "-q", str(repository), str(other))
+    (other / "ran.txt").unlink(missing_ok=True)
+    return other
+
+
+def test_what_is_pushed_a_clone_pulls_and_runs_nothing(repository: Path) -> None:
+    run(repository, "dvc", "push")
+    other = clone(repository)
+    run(other, "dvc", "pull")
+    assert (other / "set.npz").read_bytes() == CONTENT
+    assert "up to date" in run(other, "dvc", "repro")
+    assert not (other / "ran.txt").exists()
+
+
+def test_the_run_cache_knows_results_that_no_commit_holds(repository: Path) -> None:
+    (repository / "params.yaml").write_text("steps: 20\n")
+    run(repository, "dvc", "repro", "-q")
+    run(repository, "dvc", "push", "--run-cache")
+    run(repository, "git", "checkout", "-q", ".")
+    other = clone(repository)
+    (other / "params.yaml").write_text("steps: 20\n")
+    run(other, "dvc", "pull", "--run-cache")
+    run(other, "dvc", "repro")
+    assert not (other / "ran.txt").exists(), "taken from the run-cache"
+    assert (other / "set.npz").read_bytes() == CONTENT
+
+
+@pytest.mark.slow
+def test_a_dead_remote_is_named_and_loses_nothing(repository: Path) -> None:
+    run(repository, "dvc", "push")
+    other = clone(repository)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{free.getsockname()[1]}"
+    for folder in (repository, other):
+        run(folder, "dvc", "remote", "modify", "lab", "endpointurl", dead)
+    assert "127.0.0.1" in run(other, "dvc", "pull", fails=True)
+    assert not (other / "set.npz").exists()
+    run(repository, "dvc", "push", fails=True)
+    assert (repository / "set.npz").read_bytes() == CONTENT
+
+
+@pytest.mark.slow
+def test_a_remote_that_does_not_answer_is_given_up(repository: Path) -> None:
+    run(repository, "dvc", "push")
+    other = clone(repository)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(64)
+        run(other, "dvc", "remote", "modify", "lab", "endpointurl", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert "timeout" in run(other, "dvc", "pull", fails=True).lower()
+    assert not (other / "set.npz").exists()
+
+
+def test_a_remote_that_refuses(repository: Path, address: str) -> None:
+    run(repository, "dvc", "push")
+    other = clone(repository)
+    run(other, "dvc", "remote", "modify", "lab", "url", "s3://no-such-bucket/sets")
+    assert "ERROR" in run(other, "dvc", "pull", fails=True)
+    assert not (other / "set.npz").exists()
+
+
+def test_a_damaged_object_is_refused(repository: Path, address: str) -> None:
+    run(repository, "dvc", "push")
+    store = client(address)
+    bucket = repository.parent.name.replace("_", "-").lower()
+    (key,) = [found["Key"] for found in store.list_objects_v2(Bucket=bucket)["Contents"]]
+    store.put_object(Bucket=bucket, Key=key, Body=CONTENT[:-1] + b"?")
+    other = clone(repository)
+    run(other, "dvc", "pull", fails=True)
+    assert not (other / "set.npz").exists(), "no damaged file is ever put in place"
