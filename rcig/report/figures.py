@@ -156,7 +156,8 @@ def attack_curves(rows: pd.DataFrame) -> dict[str, bytes]:
                 band = line["mean"] - line["std"], line["mean"] + line["std"]
                 axes.fill_between(line.index, *band, color=colour, alpha=0.2, linewidth=0)
         handles = figure.axes[0].get_legend_handles_labels()
-        figure.legend(*handles, loc="outside lower center", ncols=3, title="Trained on")
+        legend = figure.legend(*handles, loc="outside lower center", ncols=3, title="Trained on")
+        legend.get_title().set_color(_INK)
         drawn[str(experiment)] = _png(figure)
     return drawn
 
