@@ -74,7 +74,7 @@ class DatasetParams:
     whitening: Literal["standard", "zca", "zca_checkerboard"]
     """see rcig.whiten; the paper: standard for grey images, zca for RGB, zca_checkerboard for 128 px"""
     mirror: bool
-    """use every distilled image together with its mirror image"""
+    """use every distilled image together with its mirror image, in sets of up to MIRRORED images (paper: RGB)"""
     l2_rate: float
     """ridge rate per distilled image, before mirroring"""
     held_out: float
@@ -459,6 +459,15 @@ def steps(dataset: DatasetParams, experiment: Experiment) -> int:
     if experiment.loop.steps != "published":
         return experiment.loop.steps
     return dataset.iterations[experiment.images_per_class]
+
+
+MIRRORED = 1000
+"""distilled images of the largest set that is mirrored (Loo et al. 2023, appendix C)"""
+
+
+def mirrored(dataset: DatasetParams, experiment: Experiment) -> bool:
+    """Whether an experiment's images are used together with their mirror images."""
+    return dataset.mirror and experiment.images_per_class * dataset.classes <= MIRRORED
 
 
 def choice(where: str, what: str, given: str, known: typing.Iterable[str]) -> None:

@@ -37,7 +37,8 @@ def load_source(settings: params.Params, experiment: params.Experiment) -> Sourc
     shape = (dataset.resolution, dataset.resolution, dataset.channels)
     net = nets.build("conv", shape, dataset.classes, width=experiment.width, depth=dataset.depth)
     judge = train.validator(net, real.held_out, whiten.on_device(real.whitening))
-    accuracy = lambda distilled: judge(*distill.support(distilled, dataset.mirror))  # noqa: E731
+    mirror = params.mirrored(dataset, experiment)
+    accuracy = lambda distilled: judge(*distill.support(distilled, mirror))  # noqa: E731
     return Source(dataset, real, accuracy)
 
 

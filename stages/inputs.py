@@ -35,7 +35,7 @@ class Inputs(NamedTuple):
         """(seed, (images, labels)) to train on, mirror images included where the dataset uses them."""
         for seed, images, labels in zip(self.experiment.seeds, self.images, self.labels, strict=True):
             one = distill.Distilled(jnp.asarray(images), jnp.asarray(labels), jnp.zeros(()))
-            yield seed, distill.support(one, self.dataset.mirror)
+            yield seed, distill.support(one, params.mirrored(self.dataset, self.experiment))
 
 
 def load_inputs(name: str) -> Inputs:

@@ -45,7 +45,7 @@ def measure(task: loop.Task, source: Source, study: params.Study, checkpoint: Pa
     seconds = seconds_per_step(task, step, state, study.timing_steps)
     _, curve = loop.distill(task, source.heldout_accuracy, checkpoint, label, step)
     table = pd.DataFrame(curve).assign(seed=task.seed)
-    images, _ = distill.support(task.start, source.dataset.mirror)
+    images, _ = distill.support(task.start, params.mirrored(source.dataset, study.base))
     accuracy = returned_accuracy(study.base, table).item()
     values = task.seed, len(images), seconds, memory, accuracy, float(table["seconds"].max()), machine()
     return dict(zip(rows.MEASURED, values, strict=True))

@@ -12,7 +12,7 @@ from rcig.distill.base import Batch, Distilled, Distiller
 from rcig.distill.given import given
 from rcig.distill.implicit import implicit_gradient, support
 from rcig.nets import Net, build
-from rcig.params import DatasetParams, Experiment, ImplicitParams, ParamsError, steps
+from rcig.params import DatasetParams, Experiment, ImplicitParams, ParamsError, mirrored, steps
 
 __all__ = ["Batch", "Distilled", "Distiller", "chosen_settings", "make", "support"]
 
@@ -27,10 +27,11 @@ def make(dataset: DatasetParams, experiment: Experiment) -> Distiller:
     if not isinstance(experiment.settings, ImplicitParams):
         return given()
     settings = chosen_settings(dataset, experiment)
-    if dataset.mirror and dataset.channels == 1:
+    mirror = mirrored(dataset, experiment)
+    if mirror and dataset.channels == 1:
         warnings.warn("mirror: true on grey images; a mirrored digit or letter is often another one", stacklevel=2)
     net = _network(dataset, experiment)
-    return implicit_gradient(net, settings, dataset.l2_rate, dataset.mirror, steps(dataset, experiment))
+    return implicit_gradient(net, settings, dataset.l2_rate, mirror, steps(dataset, experiment))
 
 
 def chosen_settings(dataset: DatasetParams, experiment: Experiment) -> Any:
@@ -38,7 +39,7 @@ def chosen_settings(dataset: DatasetParams, experiment: Experiment) -> Any:
     settings = experiment.settings
     if not isinstance(settings, ImplicitParams):
         return settings
-    images = experiment.images_per_class * dataset.classes * (2 if dataset.mirror else 1)
+    images = experiment.images_per_class * dataset.classes * (2 if mirrored(dataset, experiment) else 1)
     if settings.subset != "all" and settings.subset > images:
         raise ParamsError(
             f"subset {settings.subset} is larger than the set of {images} images; give at most that, or all"
