@@ -20,7 +20,7 @@ from rcig import params, whiten
 from rcig.data.splits import Split, whole
 from rcig.distill import Distilled, chosen_settings, loop, make
 from stages.common import run
-from stages.study import memory_mb
+from stages.distilling import memory_mb
 
 EXPERIMENT = "mnist_sample-ipc1-rcig"
 """gives all settings that the command line does not"""

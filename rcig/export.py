@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rcig.sets import DistilledSet, load
+from rcig.sets import DistilledSet, card, load
 from rcig.store import StoreError, atomic_file, atomic_write
 
 
@@ -36,7 +36,7 @@ def to_folder(distilled: DistilledSet, folder: Path) -> None:
             Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(file, "png")
         rows.writerow([name, top, classes[top], " ".join(f"{value:.8g}" for value in label)])
     atomic_write(folder / "metadata.csv", text.getvalue())
-    atomic_write(folder / "README.md", _card(distilled))
+    atomic_write(folder / "README.md", card(distilled))
 
 
 def to_torch(distilled: DistilledSet, path: Path) -> None:
@@ -55,18 +55,6 @@ def to_torch(distilled: DistilledSet, path: Path) -> None:
     }
     with atomic_file(path) as file:
         torch.save(content, file)
-
-
-def _card(distilled: DistilledSet) -> str:
-    meta = distilled.meta
-    count, height, width, channels = distilled.pixels.shape
-    return (
-        f"# {meta['dataset']}, {meta['images_per_class']} per class, distilled by {meta['method']}\n\n"
-        f"{count} synthetic images of {height} × {width} × {channels} for {len(meta['class_names'])} classes, made by"
-        f" rcig {meta['rcig']}. Networks were meant to be trained on the whitened images and centred soft labels, which"
-        " `rcig.load` returns; these pixels are cut to what an 8-bit image can hold.\n\n"
-        f"```json\n{json.dumps({'settings': meta['settings'], 'loop': meta['loop']}, indent=2)}\n```\n"
-    )
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +42,45 @@ def load(name: str, source: str | Path = ".", revision: str | None = None, seed:
         copy = Path(folder) / f"{name}.npz"
         copy.write_bytes(_fetch(name, str(source), revision))
         return _read(copy, seed)
+
+
+def card(distilled: DistilledSet, summary: Mapping[str, Any] | None = None, picture: str | None = None) -> str:
+    """What a set is and how it came about, in Markdown; `summary` is that of stages.distill, `picture` a path."""
+    meta, (count, height, width, channels) = distilled.meta, distilled.pixels.shape
+    facts = {
+        "images": f"{count} of {height} × {width} × {channels}, {meta['images_per_class']} for each of"
+        f" {len(meta['class_names'])} classes",
+        "seeds": ", ".join(map(str, meta["seeds"])),
+        "made by": f"rcig {meta['rcig']}",
+    } | {name: f"`{meta[name]}`" for name in ("code", "data") if name in meta}
+    if summary is not None:
+        held_out = summary["heldout_accuracy"]
+        facts |= {
+            "revision": f"`{summary['revision']}`",
+            "width while distilling": str(summary["width"]),
+            "steps": f"{summary['steps']} for each seed, {summary['seconds']:.0f} seconds for all",
+            "held-out accuracy": "not measured" if held_out is None else f"{100 * held_out:.1f} %",
+            "machine": summary["machine"],
+            "versions": ", ".join(f"{name} {version}" for name, version in summary["versions"].items()),
+        }
+    return "\n".join(
+        [
+            f"# {meta['dataset']}, {meta['images_per_class']} per class, distilled by {meta['method']}",
+            "",
+            *([f"![the images of the first seed]({picture})", ""] if picture else []),
+            "| | |",
+            "|---|---|",
+            *(f"| {name} | {value} |" for name, value in facts.items()),
+            "",
+            "Networks are meant to be trained on the whitened images and centred soft labels that `rcig.load` returns;"
+            " pixels are cut to what 8 bits can hold. Code and data are fingerprints: equal ones, equal files.",
+            "",
+            "```json",
+            json.dumps({"settings": meta["settings"], "loop": meta["loop"]}, indent=2),
+            "```",
+            "",
+        ]
+    )
 
 
 def _read(path: Path, seed: int | None) -> DistilledSet:

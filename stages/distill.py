@@ -5,6 +5,8 @@ import importlib.metadata
 import io
 import json
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -14,7 +16,18 @@ import rcig
 from rcig import distill, params, passes, store, whiten
 from rcig.distill import loop
 from stages.common import DISTILLED, RESULTS, machine, run
-from stages.distilling import CHECKPOINTS, digest, load_source, make_task, returned_accuracy
+from stages.distilling import (
+    CHECKPOINTS,
+    digest,
+    estimate,
+    load_source,
+    make_task,
+    provenance,
+    returned_accuracy,
+)
+
+LONG = 100
+"""steps of a run that is announced by an estimate"""
 
 
 def main(name: str) -> None:
@@ -32,14 +45,26 @@ def distill_all(name: str, writes: bool) -> None:
     sets, curves = [], []
     for seed in experiment.seeds:
         task = make_task(source, experiment, seed)
-        checkpoint = checkpoints / f"{seed}.npz"
-        distilled, curve = loop.distill(task, source.heldout_accuracy, checkpoint, f"{name} seed {seed}")
+        checkpoint, step = checkpoints / f"{seed}.npz", None
+        if task.steps >= LONG and not checkpoint.exists():
+            words, step = estimate(task)
+            print(f"{name} seed {seed}: {words}", file=sys.stderr, flush=True)
+        distilled, curve = loop.distill(task, source.heldout_accuracy, checkpoint, f"{name} seed {seed}", step)
         sets.append(distilled)
         curves.append(pd.DataFrame(curve).assign(seed=seed))
     if writes:
         chosen = dataclasses.replace(experiment, settings=distill.chosen_settings(source.dataset, experiment))
         save(name, chosen, source.real.class_names, source.real.whitening, sets, pd.concat(curves))
         shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def revision() -> str | None:
+    """The commit of the code, marked where files differ from it; None where this is no git repository."""
+    git = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def save(
@@ -65,6 +90,8 @@ def save(
         "machine": machine(),
         "versions": {package: importlib.metadata.version(package) for package in ("jax", "numpy", "flax", "optax")},
         "class_names": class_names,
+        "revision": revision(),
+        **provenance(experiment.dataset),
     }
     folder = RESULTS / "distill" / name
     columns = ["seed", "step", "seconds", "loss", "heldout_accuracy"]
@@ -82,6 +109,7 @@ def save(
         "mean": whitening.mean.tolist(),
         "std": whitening.std.tolist(),
         "rcig": rcig.__version__,
+        **provenance(experiment.dataset),
         "settings": dataclasses.asdict(experiment.settings),
         "loop": dataclasses.asdict(experiment.loop),
     }

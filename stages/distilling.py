@@ -4,12 +4,14 @@ import dataclasses
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pandas as pd
 
 from rcig import distill, nets, params, train, whiten
@@ -20,6 +22,10 @@ from stages.common import DATA
 from stages.real import Real, load_real, visible
 
 CHECKPOINTS = Path(".checkpoints")
+TIMED = 3
+"""steps that an estimate rests on"""
+UNTIMED = 2
+"""The first steps are not timed: at automatic rates, solver adam searches for them in the first."""
 
 
 class Source(NamedTuple):
@@ -80,12 +86,58 @@ def returned_accuracy(experiment: params.Experiment, curve: pd.DataFrame) -> pd.
     return measured.max() if experiment.loop.returned == "best" else measured.last()
 
 
+def estimate(task: loop.Task) -> tuple[str, loop.Step]:
+    """What a run will take, in words, and its compiled step."""
+    state, step = loop.begin(task)
+    memory = memory_mb(step.lower(0, state, *loop.reader(task)(0)).compile())
+    seconds = seconds_per_step(task, step, state, TIMED)
+    minutes = task.steps * seconds / 60
+    return (
+        f"{task.steps} steps of {seconds:.2g} s each, about {minutes:.0f} minutes and the validations;"
+        f" {memory:.0f} MiB for a step",
+        step,
+    )
+
+
+def memory_mb(compiled: jax.stages.Compiled) -> float:
+    """MiB for the arguments, results and temporaries of a step: the compiler's plan, which is no measurement.
+
+    It is the same on every machine of one backend, whatever else runs there.
+    """
+    plan: Any = compiled.memory_analysis()
+    # The State that goes in shares its memory with the one that comes out.
+    inputs = plan.argument_size_in_bytes - plan.alias_size_in_bytes
+    return (plan.temp_size_in_bytes + inputs + plan.output_size_in_bytes) / 2**20
+
+
+def seconds_per_step(task: loop.Task, step: loop.Step, state: Any, timing_steps: int) -> float:
+    """Median over the steps after the first UNTIMED, each waited for."""
+    read, seconds = loop.reader(task), []
+    for i in range(UNTIMED + timing_steps):
+        images, labels = read(i)
+        start = time.perf_counter()
+        state, _ = jax.block_until_ready(step(i, state, images, labels))
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds[UNTIMED:]))
+
+
 def digest(dataset: str, *settings: Any) -> str:
     """Names what a run depends on, so that a checkpoint is never continued by another: settings, code, real images."""
-    content = hashlib.sha256(json.dumps([*settings, jax.__version__], sort_keys=True, default=_as_dict).encode())
+    parts = json.dumps([*settings, jax.__version__, provenance(dataset)], sort_keys=True, default=_as_dict)
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+
+def provenance(dataset: str) -> dict[str, str]:
+    """Fingerprints of the code that is loaded and of the real images with their whitening."""
     modules = [module for name, module in sorted(sys.modules.items()) if name.split(".")[0] == "rcig"]
-    files = [Path(module.__file__) for module in modules if module.__file__]
-    for path in [*files, DATA / dataset / "train.npz", DATA / dataset / "whitening.npz"]:
+    code = [Path(module.__file__) for module in modules if module.__file__]
+    data = [DATA / dataset / "train.npz", DATA / dataset / "whitening.npz"]
+    return {"code": _fingerprint(code), "data": _fingerprint(data)}
+
+
+def _fingerprint(paths: Iterable[Path]) -> str:
+    content = hashlib.sha256()
+    for path in paths:
         with path.open("rb") as file:
             content.update(hashlib.file_digest(file, "sha256").digest())
     return content.hexdigest()[:16]

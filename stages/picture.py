@@ -1,18 +1,21 @@
-"""picture EXPERIMENT: the distilled images of the first seed, de-whitened and labelled."""
+"""picture EXPERIMENT: the distilled images of the first seed, de-whitened and labelled, and the set's card."""
 
 import json
 
-from rcig import store
+from rcig import sets, store
 from rcig.report.figures import image_grid
 from stages.common import DISTILLED, RESULTS, run
 
 
 def main(name: str) -> None:
-    distilled = store.load(DISTILLED / f"{name}.npz", store.DISTILLED)
-    class_names = json.loads(str(distilled["meta"]))["class_names"]
-    titles = [class_names[label] for label in distilled["labels"][0].argmax(1)]
+    distilled = sets.load(str(DISTILLED / f"{name}.npz"))
+    class_names = distilled.meta["class_names"]
+    titles = [class_names[label] for label in distilled.labels.argmax(1)]
     columns = 10 if len(titles) % 10 == 0 else 16
-    store.atomic_write(RESULTS / "distill" / name / "images.png", image_grid(distilled["pixels"][0], titles, columns))
+    folder = RESULTS / "distill" / name
+    summary = json.loads((folder / "summary.json").read_text())
+    store.atomic_write(folder / "images.png", image_grid(distilled.pixels, titles, columns))
+    store.atomic_write(folder / "card.md", sets.card(distilled, summary, "images.png"))
 
 
 if __name__ == "__main__":

@@ -2,21 +2,24 @@
 
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 import pandas as pd
 
 from rcig import distill, params, rows, store
 from rcig.distill import loop
 from stages.common import RESULTS, machine, run
-from stages.distilling import CHECKPOINTS, Source, digest, load_source, make_task, returned_accuracy
-
-UNTIMED = 2
-"""The first steps are not timed: at automatic rates, solver adam searches for them in the first."""
+from stages.distilling import (
+    CHECKPOINTS,
+    Source,
+    digest,
+    load_source,
+    make_task,
+    memory_mb,
+    returned_accuracy,
+    seconds_per_step,
+)
 
 
 def main(name: str) -> None:
@@ -49,28 +52,6 @@ def measure(task: loop.Task, source: Source, study: params.Study, checkpoint: Pa
     accuracy = returned_accuracy(study.base, table).item()
     values = task.seed, len(images), seconds, memory, accuracy, float(table["seconds"].max()), machine()
     return dict(zip(rows.MEASURED, values, strict=True))
-
-
-def memory_mb(compiled: jax.stages.Compiled) -> float:
-    """MiB for the arguments, results and temporaries of a step: the compiler's plan, which is no measurement.
-
-    It is the same on every machine of one backend, whatever else runs there.
-    """
-    plan: Any = compiled.memory_analysis()
-    # The State that goes in shares its memory with the one that comes out.
-    inputs = plan.argument_size_in_bytes - plan.alias_size_in_bytes
-    return (plan.temp_size_in_bytes + inputs + plan.output_size_in_bytes) / 2**20
-
-
-def seconds_per_step(task: loop.Task, step: loop.Step, state: Any, timing_steps: int) -> float:
-    """Median over the steps after the first UNTIMED, each waited for."""
-    read, seconds = loop.reader(task), []
-    for i in range(UNTIMED + timing_steps):
-        images, labels = read(i)
-        start = time.perf_counter()
-        state, _ = jax.block_until_ready(step(i, state, images, labels))
-        seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds[UNTIMED:]))
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ outs = {
     "distill": [
         f"artifacts/distilled/{key}.npz", f"results/distill/{key}/summary.json", f"results/distill/{key}/curve.csv"
     ],
-    "picture": [f"results/distill/{key}/images.png"],
+    "picture": [f"results/distill/{key}/{part}" for part in ("images.png", "card.md")],
     "evaluate": [f"results/evaluate/{key}{part}" for part in (".csv", "-predictions.npz")],
     "cross_arch": [f"results/cross_arch/{key}.csv"],
     "attack": [f"results/attack/{key}.csv"],

@@ -137,6 +137,23 @@ def test_a_folder_of_pictures(tmp_path: Path, channels: int) -> None:
     assert "digits, 1 per class, distilled by rcig" in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_a_card_says_how_the_set_came_about(tmp_path: Path) -> None:
+    distilled = rcig.load(str(save(tmp_path / "set.npz", 3)))
+    summary = {
+        "revision": "abc",
+        "width": 32,
+        "steps": 10,
+        "seconds": 12.3,
+        "heldout_accuracy": 0.875,
+        "machine": "two cores",
+        "versions": {"jax": "1"},
+    }
+    text = sets.card(distilled, summary, "images.png")
+    for part in ("3 of 8 × 8 × 3", "3, 5", "87.5 %", "two cores", "jax 1", "](images.png)", '"learning_rate": 0.02'):
+        assert part in text
+    assert "not measured" in sets.card(distilled, summary | {"heldout_accuracy": None})
+
+
 def test_hugging_face_reads_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
