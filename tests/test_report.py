@@ -290,6 +290,26 @@ def test_accuracy_against_loops(report: Report) -> None:
         assert line["Augmentation"] == over_seeds("evaluate", experiment=name, protocol="loo2023_augmented")
 
 
+def test_published_values_stand_beside_what_they_are_of(report: Report) -> None:
+    rows, summaries = report.rows, report.summaries
+    as_rcig = {"cifar10-ipc10-random": "cifar10"}
+    of_cifar = rows[rows["experiment"].isin(as_rcig)].assign(method="rcig", images_per_class=10)
+    accuracy = tables.accuracy(of_cifar)
+    assert accuracy["Published"].tolist() == ["69.1 ± 0.4"]
+    assert accuracy["Published, no augmentation"].tolist() == ["69.1 ± 0.4"]
+    assert accuracy["Published, augmentation"].tolist() == ["66.4 ± 1.0"]
+    crossed = tables.cross_architecture(of_cifar).set_index("Architecture")["Published"]
+    assert (crossed["conv"], crossed["alexnet"], crossed["resnet18_bn"]) == ("69.1 ± 0.4", "60.8 ± 1.8", "")
+    of_mnist = of_cifar.assign(dataset="mnist", images_per_class=50)
+    attacked = tables.membership_inference(of_mnist).set_index(["Trained on", "Attack"])["Published AUC"]
+    assert attacked["real_members", "knn"] == "0.97 ± 0.00"
+    assert attacked["real_subset", "threshold"] == "0.52 ± 0.00"
+    assert attacked["distilled", "threshold"] == "0.49 ± 0.00"
+    given = {"a": summaries["digits-rcig"] | {"dataset": "mnist", "images_per_class": 1}}
+    assert tables.times(given)["Published seconds per step"].tolist() == ["0.16 ± 0.00"]
+    assert "Published seconds per step" not in tables.times(summaries)
+
+
 def test_the_full_dataset_stands_in_the_column_of_its_augmentation(report: Report) -> None:
     line = tables.accuracy(report.rows).iloc[0]
     assert line["Augmentation"] == "81.0 ± 1.4 (2)"
