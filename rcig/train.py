@@ -11,7 +11,7 @@ import optax
 
 from rcig.data.splits import Split, View
 from rcig.nets import Net, Variables
-from rcig.passes import map_images
+from rcig.passes import everywhere, map_images
 
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 """(key, images) -> images"""
@@ -159,7 +159,8 @@ def tester(net: Net, transform: Callable[[np.ndarray], jax.Array]) -> Callable[[
     `transform` makes the network's input of raw images: their whitening.
     """
 
-    @jax.jit
+    # Every process of a mesh gets all logits, not those of its own images only.
+    @partial(jax.jit, out_shardings=everywhere())
     def forward(variables: Variables, images: jax.Array) -> jax.Array:
         return jax.lax.map(lambda one: map_images(partial(net.apply, one), images), variables)
 
