@@ -10,10 +10,16 @@ from typing import NamedTuple
 import jax
 
 from rcig.augment import augment
-from rcig.train import Augment, Schedule, adam, cross_entropy, sgd, unchanged
+from rcig.train import Augment, Relabel, Schedule, adam, cross_entropy, own_labels, sgd, unchanged
 
 BATCH = 256
 """images per step, where the set has more"""
+
+
+def hardened(labels: jax.Array) -> jax.Array:
+    """Labels (n, C) -> the centred hard labels of their top classes."""
+    classes = labels.shape[1]
+    return jax.nn.one_hot(labels.argmax(1), classes) - 1 / classes
 
 
 class Protocol(NamedTuple):
@@ -23,8 +29,7 @@ class Protocol(NamedTuple):
     """None: as the experiment says, 128 in the paper"""
     schedule: Callable[[int], Schedule]
     """number of distilled images, mirror images not counted -> schedule"""
-    hard: bool = False
-    """train on the top class of each label instead of the set's own labels"""
+    labels: Relabel = own_labels
 
 
 def loo2023(images: int, steps: tuple[int, int], transform: Augment) -> Schedule:
@@ -49,19 +54,13 @@ PAPER, REFERENCE = (1000, 2000), (2500, 5000)
 PROTOCOLS = {
     "loo2023": Protocol("conv", None, partial(loo2023, steps=PAPER, transform=unchanged)),
     "loo2023_augmented": Protocol("conv", None, partial(loo2023, steps=PAPER, transform=augment)),
-    "loo2023_hard": Protocol("conv", None, partial(loo2023, steps=PAPER, transform=unchanged), hard=True),
+    "loo2023_hard": Protocol("conv", None, partial(loo2023, steps=PAPER, transform=unchanged), hardened),
     # The public code of the paper trains longer where it does not augment.
     "reference": Protocol("conv", None, partial(loo2023, steps=REFERENCE, transform=unchanged)),
     # The network that most of the field reports on: 128 filters in every stage, instance norm.
     "narrow_adam": Protocol("narrow_in", 128, narrow_adam),
     "narrow_sgd": Protocol("narrow_in", 128, narrow_sgd),
 }
-
-
-def hardened(labels: jax.Array) -> jax.Array:
-    """Labels (n, C) -> the centred hard labels of their top classes."""
-    classes = labels.shape[1]
-    return jax.nn.one_hot(labels.argmax(1), classes) - 1 / classes
 
 
 def milestones(steps: int, measurements: int) -> list[int]:

@@ -61,9 +61,8 @@ def by_hardness(found: Predictions, reference: Predictions) -> pd.DataFrame:
     misses = missed(reference)
     records = [
         (seed, network, count, int((misses == count).sum()), float(correct[misses == count].mean()))
-        for (seed, network), correct in (
-            ((s, k), found.correct[s, k]) for s in range(len(found.predicted)) for k in range(found.predicted.shape[1])
-        )
+        for seed, network in np.ndindex(*found.predicted.shape[:2])
+        for correct in [found.correct[seed, network]]
         for count in np.unique(misses).tolist()
     ]
     return pd.DataFrame(records, columns=["seed", "network", "missed", "images", "value"])

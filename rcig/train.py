@@ -19,6 +19,9 @@ Augment = Callable[[jax.Array, jax.Array], jax.Array]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 """(logits (n, C), centred labels (n, C)) -> mean loss"""
 
+Relabel = Callable[[jax.Array], jax.Array]
+"""labels of a set (n, C) -> those to train on"""
+
 TEST_BATCH = 512
 """images per call of a test, of which a CPU takes some at a time"""
 
@@ -31,6 +34,11 @@ class TrainState(NamedTuple):
 def unchanged(key: jax.Array, images: jax.Array) -> jax.Array:
     """The augmentation that does nothing."""
     return images
+
+
+def own_labels(labels: jax.Array) -> jax.Array:
+    """The labels as they are."""
+    return labels
 
 
 def mse(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -4,7 +4,8 @@ Members are the training images that the distiller saw, 10,000 of them at most (
 chunk of so many is distilled); non-members are the test split.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,11 +16,15 @@ from rcig.data.splits import Split, View, chunk, sample_per_class, whole
 from rcig.nets import Variables
 from stages.common import RESULTS, run
 from stages.inputs import Inputs, load_inputs
-from stages.real import load_real, visible
+from stages.real import load_parts, visible
 
 MAX_MEMBERS = 10_000
 WARMUP = 500
 """steps, as in the paper's evaluation, but a tenth of all at most"""
+
+
+Support = tuple[jax.Array, jax.Array]
+"""whitened images and labels (n, C) to train networks on"""
 
 
 class Tools(NamedTuple):
@@ -39,9 +44,19 @@ class Examples(NamedTuple):
 
 def main(name: str) -> None:
     inputs = load_inputs(name)
-    tools = make_tools(inputs)
-    found = [row for trained_on in inputs.experiment.attack.trained_on for row in judge(inputs, tools, trained_on)]
+    found = attack(inputs) if inputs.experiment.attack.trained_on else []
     rows.save(RESULTS / "attack" / f"{name}.csv", name, found)
+
+
+def attack(inputs: Inputs) -> list[rows.Row]:
+    """Rows of all attacks, for every seed of the distilled set."""
+    tools = make_tools(inputs)
+    seen, _, _ = load_parts(inputs.experiment.dataset, inputs.dataset)
+    return [
+        row
+        for seed, distilled in inputs.supports()
+        for row in judge(inputs, tools, load_examples(inputs, seen, seed), seed, distilled)
+    ]
 
 
 def make_tools(inputs: Inputs) -> Tools:
@@ -58,15 +73,17 @@ def make_tools(inputs: Inputs) -> Tools:
     )
 
 
-def judge(inputs: Inputs, tools: Tools, trained_on: str) -> list[rows.Row]:
-    """Rows of the attacks on networks trained on one kind of set, for every seed of the distilled set."""
+def judge(inputs: Inputs, tools: Tools, examples: Examples, seed: int, distilled: Support) -> list[rows.Row]:
+    """Rows of the attacks of one seed: on networks trained on each kind of set, after each number of steps."""
     settings = inputs.experiment.attack
+    shadows = cache(partial(shadow_margins, inputs, tools, examples.images, seed))
     found = []
-    for seed, distilled in inputs.supports():
-        examples = load_examples(inputs, seed)
-        chosen = distilled if trained_on == "distilled" else real_set(inputs, trained_on, *examples, seed)
+    for trained_on in settings.trained_on:
+        subset = trained_on != "real_members"
+        chosen = distilled if trained_on == "distilled" else real_set(inputs, *examples, seed, subset)
         for step, variables in tools.course(jax.random.key(seed), *chosen, settings.measured_at):
-            metrics = measure(inputs, tools, trained_on, examples, seed, step, variables)
+            attacked = settings.attacks if step == settings.measured_at[-1] else settings.curve_attacks
+            metrics = measure(tools, examples, variables, attacked, partial(shadows, subset), settings.folds, seed)
             for metric, values in metrics.items():
                 where = {"protocol": f"membership_inference/{trained_on}", "seed": seed, "step": step}
                 where |= {"architecture": "conv", "width": settings.width, "metric": metric}
@@ -75,36 +92,37 @@ def judge(inputs: Inputs, tools: Tools, trained_on: str) -> list[rows.Row]:
 
 
 def measure(
-    inputs: Inputs, tools: Tools, trained_on: str, examples: Examples, seed: int, step: int, variables: Variables
+    tools: Tools,
+    examples: Examples,
+    variables: Variables,
+    attacked: Sequence[str],
+    shadows: Callable[[], tuple[np.ndarray, np.ndarray]],
+    folds: int,
+    seed: int,
 ) -> dict[str, Any]:
     """Metric -> its values for all networks: accuracy on non-members, and every attack's figures."""
-    settings, (images, is_member) = inputs.experiment.attack, examples
+    images, is_member = examples
     labels, logits = images.labels, tools.outputs(variables, images)
     metrics: dict[str, Any] = {"accuracy": train.accuracy(logits[:, ~is_member], labels[~is_member])}
-    for attack in settings.attacks if step == settings.measured_at[-1] else settings.curve_attacks:
-        if attack == "gradient_norm":
+    for name in attacked:
+        if name == "gradient_norm":
             scores = -tools.gradient_norms(variables, images)
-        elif attack == "likelihood_ratio":
-            shadows, inside = shadow_margins(inputs, tools, trained_on, images, seed)
+        elif name == "likelihood_ratio":
             margins = attacks.margins(logits, labels)
-            scores = np.stack([attacks.likelihood_ratio(one, shadows, inside) for one in margins])
+            scores = np.stack([attacks.likelihood_ratio(one, *shadows()) for one in margins])
         else:
             targets = np.eye(logits.shape[-1], dtype=logits.dtype)[labels] - 1 / logits.shape[-1]
             losses = ((logits - targets) ** 2).mean(-1)
-            scores = np.stack(
-                [
-                    attacks.membership_scores(attack, *network, is_member, settings.folds, seed)
-                    for network in zip(logits, losses, strict=True)
-                ]
-            )
+            networks = zip(logits, losses, strict=True)
+            scores = np.stack([attacks.membership_scores(name, *one, is_member, folds, seed) for one in networks])
         figures = [attacks.measure(of_network, is_member) for of_network in scores]
-        metrics |= {f"{name}/{attack}": [values[name] for values in figures] for name in figures[0]}
+        metrics |= {f"{metric}/{name}": [values[metric] for values in figures] for metric in figures[0]}
     return metrics
 
 
-def load_examples(inputs: Inputs, seed: int) -> Examples:
-    """The members of that seed, then the non-members, in memory."""
-    seen = visible(load_real(inputs.experiment.dataset, inputs.dataset).seen, inputs.experiment, seed)
+def load_examples(inputs: Inputs, seen: View, seed: int) -> Examples:
+    """The members of that seed, of what distillers may see, then the non-members, in memory."""
+    seen = visible(seen, inputs.experiment, seed)
     size = min(MAX_MEMBERS, len(seen.members))
     members = View(seen.split, chunk(seen.members, size, seed % (len(seen.members) // size)))
     parts = [view.take(np.arange(len(view.members))) for view in (members, inputs.test)]
@@ -112,16 +130,11 @@ def load_examples(inputs: Inputs, seed: int) -> Examples:
     return Examples(whole(Split(images, labels)), np.arange(len(labels)) < size)
 
 
-def real_set(
-    inputs: Inputs, trained_on: str, images: View, chosen: np.ndarray, seed: int
-) -> tuple[jax.Array, jax.Array]:
-    """Whitened images and labels (n, C) of real members, those of `images` that `chosen` (n,) marks.
-
-    All of them, or with another `trained_on` as many per class as the distilled set has.
-    """
+def real_set(inputs: Inputs, images: View, chosen: np.ndarray, seed: int, subset: bool) -> Support:
+    """The real images that `chosen` (n,) marks: all of them, or a `subset` as large as the distilled set."""
     positions = np.flatnonzero(chosen)
     classes = inputs.dataset.classes
-    if trained_on != "real_members":
+    if subset:
         count = inputs.experiment.images_per_class
         positions = positions[sample_per_class(images.labels[positions], count, classes, seed)]
     raw, labels = images.take(positions)
@@ -129,7 +142,7 @@ def real_set(
 
 
 def shadow_margins(
-    inputs: Inputs, tools: Tools, trained_on: str, images: View, seed: int
+    inputs: Inputs, tools: Tools, images: View, seed: int, subset: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Margins (k, n) of k shadow networks, and which examples (k, n) each drew its training set from.
 
@@ -140,7 +153,7 @@ def shadow_margins(
     margins = []
     for i, half in enumerate(inside):
         key = jax.random.fold_in(jax.random.key(seed), 1 + i)
-        variables = tools.shadow(key, *real_set(inputs, trained_on, images, half, seed + 1 + i))
+        variables = tools.shadow(key, *real_set(inputs, images, half, seed + 1 + i, subset))
         margins.append(attacks.margins(tools.outputs(variables, images), images.labels)[0])
     return np.stack(margins), inside
 

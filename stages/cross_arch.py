@@ -12,7 +12,7 @@ from rcig import rows, train
 from rcig.data.splits import View
 from stages.common import RESULTS, run
 from stages.inputs import Inputs, Networks, judge, load_inputs, networks
-from stages.real import load_real
+from stages.real import load_parts
 
 CHOOSING = 2_000
 """held-out images that the choice is made on, at most"""
@@ -20,11 +20,11 @@ CHOOSING = 2_000
 
 def main(name: str) -> None:
     inputs = load_inputs(name)
-    held_out = some(load_real(inputs.experiment.dataset, inputs.dataset).held_out)
-    widths = inputs.experiment.cross_arch.widths
-    found = [
-        row for architecture, width in widths.items() for row in by_architecture(inputs, architecture, width, held_out)
-    ]
+    widths, found = inputs.experiment.cross_arch.widths, []
+    if widths:
+        _, held_out, _ = load_parts(inputs.experiment.dataset, inputs.dataset)
+        for architecture, width in widths.items():
+            found += by_architecture(inputs, architecture, width, some(held_out))
     rows.save(RESULTS / "cross_arch" / f"{name}.csv", name, found)
 
 

@@ -25,6 +25,7 @@ from stages.distilling import (
     provenance,
     returned_accuracy,
 )
+from stages.real import Real
 
 LONG = 100
 """steps of a run that is announced by an estimate"""
@@ -41,7 +42,8 @@ def distill_all(name: str, writes: bool) -> None:
     settings = params.load()
     experiment = settings.experiment(name)
     source = load_source(settings, experiment)
-    checkpoints = CHECKPOINTS / f"{name}-{digest(experiment.dataset, source.dataset, experiment)}"
+    origin = provenance(experiment.dataset)
+    checkpoints = CHECKPOINTS / f"{name}-{digest(origin, source.dataset, experiment)}"
     sets, curves = [], []
     for seed in experiment.seeds:
         task = make_task(source, experiment, seed)
@@ -54,7 +56,7 @@ def distill_all(name: str, writes: bool) -> None:
         curves.append(pd.DataFrame(curve).assign(seed=seed))
     if writes:
         chosen = dataclasses.replace(experiment, settings=distill.chosen_settings(source.dataset, experiment))
-        save(name, chosen, source.real.class_names, source.real.whitening, sets, pd.concat(curves))
+        save(name, chosen, source.real, origin, sets, pd.concat(curves))
         shutil.rmtree(checkpoints, ignore_errors=True)
 
 
@@ -70,8 +72,8 @@ def revision() -> str | None:
 def save(
     name: str,
     experiment: params.Experiment,
-    class_names: list[str],
-    whitening: whiten.Whitening,
+    real: Real,
+    origin: dict[str, str],
     sets: list[distill.Distilled],
     curve: pd.DataFrame,
 ) -> None:
@@ -89,9 +91,9 @@ def save(
         "solver": getattr(experiment.settings, "solver", None),
         "machine": machine(),
         "versions": {package: importlib.metadata.version(package) for package in ("jax", "numpy", "flax", "optax")},
-        "class_names": class_names,
+        "class_names": real.class_names,
         "revision": revision(),
-        **provenance(experiment.dataset),
+        **origin,
     }
     folder = RESULTS / "distill" / name
     columns = ["seed", "step", "seconds", "loss", "heldout_accuracy"]
@@ -105,11 +107,11 @@ def save(
         "images_per_class": experiment.images_per_class,
         "method": experiment.method,
         "seeds": experiment.seeds,
-        "class_names": class_names,
-        "mean": whitening.mean.tolist(),
-        "std": whitening.std.tolist(),
+        "class_names": real.class_names,
+        "mean": real.whitening.mean.tolist(),
+        "std": real.whitening.std.tolist(),
         "rcig": rcig.__version__,
-        **provenance(experiment.dataset),
+        **origin,
         "settings": dataclasses.asdict(experiment.settings),
         "loop": dataclasses.asdict(experiment.loop),
     }
@@ -119,7 +121,7 @@ def save(
         images=np.stack([s.images for s in sets]),
         labels=np.stack([s.labels for s in sets]),
         log_temperature=np.stack([s.log_temperature for s in sets]),
-        pixels=np.stack([whiten.to_pixels(whitening, s.images) for s in sets]),
+        pixels=np.stack([whiten.to_pixels(real.whitening, s.images) for s in sets]),
         meta=json.dumps(meta, sort_keys=True),
     )
 

@@ -121,9 +121,9 @@ def seconds_per_step(task: loop.Task, step: loop.Step, state: Any, timing_steps:
     return float(np.median(seconds[UNTIMED:]))
 
 
-def digest(dataset: str, *settings: Any) -> str:
-    """Names what a run depends on, so that a checkpoint is never continued by another: settings, code, real images."""
-    parts = json.dumps([*settings, jax.__version__, provenance(dataset)], sort_keys=True, default=_as_dict)
+def digest(origin: dict[str, str], *settings: Any) -> str:
+    """Names what a run depends on, so that a checkpoint is never continued by another: its provenance and settings."""
+    parts = json.dumps([*settings, jax.__version__, origin], sort_keys=True, default=_as_dict)
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 

@@ -26,7 +26,7 @@ def by_protocol(inputs: Inputs, name: str) -> Judged:
         inputs,
         networks(inputs, protocol.architecture, width, schedule, settings.networks),
         {"protocol": name, "architecture": protocol.architecture, "width": width},
-        evaluate.hardened if protocol.hard else lambda labels: labels,
+        protocol.labels,
         at=evaluate.milestones(schedule.steps, settings.measurements),
     )
 

@@ -11,7 +11,7 @@ from rcig.data import splits
 from rcig.distill import loop
 from rcig.distill.full_dataset import full_dataset
 from stages.common import RESULTS, run
-from stages.distilling import CHECKPOINTS, digest
+from stages.distilling import CHECKPOINTS, digest, provenance
 from stages.real import load_real, load_split
 
 
@@ -33,7 +33,7 @@ def main(name: str) -> None:
         settings.validate_every,
         settings.seed,
     )
-    checkpoints = CHECKPOINTS / f"full_dataset-{name}-{digest(name, dataset, settings)}"
+    checkpoints = CHECKPOINTS / f"full_dataset-{name}-{digest(provenance(name), dataset, settings)}"
     judge = lambda variables: float(train.accuracy(outputs(variables, real.held_out), real.held_out.labels).mean())  # noqa: E731
     with jax.set_mesh(passes.all_devices()):
         variables, curve = loop.distill(task, judge, checkpoints / "networks.npz", f"full_dataset {name}")

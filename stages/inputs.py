@@ -99,7 +99,7 @@ def judge(
     inputs: Inputs,
     trained: Networks,
     where: dict[str, Any],
-    labels: Callable[[jax.Array], jax.Array] = lambda labels: labels,
+    labels: train.Relabel = train.own_labels,
     **course: Any,
 ) -> Judged:
     """Test accuracy of networks trained on the set of every seed, after each step that `course` looks at.

@@ -31,10 +31,15 @@ def load_whitening(dataset: str) -> whiten.Whitening:
     return whiten.Whitening(**store.load(DATA / dataset / "whitening.npz", store.WHITENING))
 
 
-def load_real(name: str, dataset: params.DatasetParams) -> Real:
+def load_parts(name: str, dataset: params.DatasetParams) -> tuple[View, View, list[str]]:
+    """The training images that distillers see, those that are held out, and the class names."""
     split, class_names = load_split(name, "train")
     mask = splits.held_out_mask(split.labels, dataset.held_out)
-    seen, held_out = (View(split, np.flatnonzero(part)) for part in (~mask, mask))
+    return View(split, np.flatnonzero(~mask)), View(split, np.flatnonzero(mask)), class_names
+
+
+def load_real(name: str, dataset: params.DatasetParams) -> Real:
+    seen, held_out, class_names = load_parts(name, dataset)
     return Real(seen, held_out, load_whitening(name), class_names)
 
 

@@ -17,6 +17,7 @@ from stages.distilling import (
     load_source,
     make_task,
     memory_mb,
+    provenance,
     returned_accuracy,
     seconds_per_step,
 )
@@ -26,7 +27,7 @@ def main(name: str) -> None:
     settings = params.load()
     study = settings.study(name)
     source = load_source(settings, study.base)
-    made = digest(study.base.dataset, source.dataset, study.base, study.grids, study.timing_steps)
+    made = digest(provenance(study.base.dataset), source.dataset, study.base, study.grids, study.timing_steps)
     folder = CHECKPOINTS / f"study-{name}-{made}"
     points = study.points()
     measured = []

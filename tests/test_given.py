@@ -56,6 +56,17 @@ def test_a_torch_file_without_torch_says_what_to_do(tmp_path: Path, monkeypatch:
         load_external(settings, WHITENING, (6, 6, 3), 4, 2)
 
 
+def test_a_torch_file_is_that_of_numpy(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "set.pt"
+    channels_first = np.ascontiguousarray(PIXELS.transpose(0, 3, 1, 2))
+    torch.save({"images": torch.from_numpy(channels_first), "labels": torch.from_numpy(CLASSES)}, path)
+    settings = ExternalParams(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), False)
+    found, expected = load_external(settings, WHITENING, (6, 6, 3), 4, 2), load(tmp_path, PIXELS, CLASSES)
+    np.testing.assert_array_equal(found.images, expected.images)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+
+
 @pytest.mark.parametrize(
     ("images", "labels", "changes", "message"),
     [
@@ -64,6 +75,7 @@ def test_a_torch_file_without_torch_says_what_to_do(tmp_path: Path, monkeypatch:
         (PIXELS / np.float32(np.nan), CLASSES, {}, "brightness from 0 to 1"),
         (PIXELS, CLASSES + 1, {}, r"expected labels \(4,\) from 0 to 1, or \(4, 2\), got \(4,\)"),
         (PIXELS, HARD[:3], {}, r"got \(3, 2\)"),
+        (PIXELS, HARD * np.nan, {}, "expected finite labels, got NaN or infinite ones"),
         (PIXELS, CLASSES, {"sha256": "0" * 64}, "its sha256 is .*, not 000.*; correct it if the file is right"),
         (PIXELS, CLASSES, {"path": "nowhere.npz"}, "nowhere.npz: No such file or directory; correct path"),
     ],

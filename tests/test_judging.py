@@ -98,13 +98,12 @@ def test_the_learning_rate_is_chosen_on_held_out_images() -> None:
     assert cross_arch.best_rate(one, trained, given().test) == 1e-2, "no test images are there to look at"
 
 
-def test_members_are_the_chunk_that_was_distilled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_members_are_the_chunk_that_was_distilled() -> None:
     labels = (np.arange(90) % 3).astype(np.int32)
     split = splits.Split(np.arange(90 * 64, dtype=np.int64).reshape(90, 8, 8, 1), labels)
     seen = splits.View(split, np.arange(80))
-    monkeypatch.setattr(attack, "load_real", lambda *_: type("Real", (), {"seen": seen}))
     one = given()._replace(experiment=dataclasses.replace(EXPERIMENT, chunk=30))
-    found = [attack.load_examples(one, seed) for seed in (0, 1)]
+    found = [attack.load_examples(one, seen, seed) for seed in (0, 1)]
     for seed, (images, is_member) in enumerate(found):
         assert is_member.sum() == 30
         assert len(is_member) == 130
@@ -113,16 +112,16 @@ def test_members_are_the_chunk_that_was_distilled(monkeypatch: pytest.MonkeyPatc
         np.testing.assert_array_equal(images.take(np.arange(30)).images, split.images[chunk])
         np.testing.assert_array_equal(images.labels[~is_member], one.test.labels)
     with pytest.raises(ValueError, match="chunk 2 of 30 images does not fit into 80"):
-        attack.load_examples(one, 2)
+        attack.load_examples(one, seen, 2)
 
 
 def test_a_real_set_is_of_members_alone_and_of_the_asked_size() -> None:
     one = given()
     chosen = np.arange(100) < 40
-    x, y = attack.real_set(one, "real_members", one.test, chosen, 0)
+    x, y = attack.real_set(one, one.test, chosen, 0, subset=False)
     np.testing.assert_array_equal(x, one.test.split.images[:40])
     np.testing.assert_allclose(y, jax.nn.one_hot(one.test.labels[:40], 3) - 1 / 3)
-    x, y = attack.real_set(one, "real_subset", one.test, chosen, 0)
+    x, y = attack.real_set(one, one.test, chosen, 0, subset=True)
     assert len(x) == EXPERIMENT.images_per_class * 3
     assert {image.tobytes() for image in np.asarray(x)} <= {image.tobytes() for image in one.test.split.images[:40]}
     assert np.asarray(y).argmax(1).tolist() == [0, 0, 1, 1, 2, 2]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import rcig.nets
-from rcig.nets import ARCHITECTURES, DEFAULT_WIDTHS, WITH_DEPTH, Variables, build
+from rcig.nets import ARCHITECTURES, WITH_DEPTH, Variables, build
 from rcig.nets.layers import GroupNorm, avg_pool, conv_lax, conv_patches, depthwise_shifts, max_pool, softplus
 from rcig.nets.modern import EfficientNetB0Body, InvertedResidual, patch_side, scaled
 
@@ -177,7 +177,7 @@ def parameters(architecture: str, side: int, classes: int) -> int:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_parameter_counts(architecture: str) -> None:
     assert parameters(architecture, 32, 10) == PARAMETERS[architecture]
-    row = f"| {architecture:16} | {DEFAULT_WIDTHS[architecture]:5} | {PARAMETERS[architecture]:10,} |"
+    row = f"| {architecture:16} | {ARCHITECTURES[architecture].width:5} | {PARAMETERS[architecture]:10,} |"
     assert row in str(rcig.nets.__doc__)
 
 

@@ -93,6 +93,14 @@ def test_a_repository_without_the_file_and_a_git_address(repository: Path) -> No
     assert not (repository / sets.FOLDER / f"{NAME}.npz").exists(), "the repository stays as it is"
 
 
+def test_dvc_get_and_import_bring_the_file(repository: Path, tmp_path: Path) -> None:
+    run(tmp_path, "git", "init", "-q")
+    run(tmp_path, "dvc", "init", "-q")
+    for i, command in enumerate(("get", "import")):
+        run(tmp_path, "dvc", command, "-q", f"file://{repository}", f"{sets.FOLDER}/{NAME}.npz", "-o", f"{i}.npz")
+        np.testing.assert_array_equal(rcig.load(str(tmp_path / f"{i}.npz")).pixels, arrays()["pixels"][0])
+
+
 def test_sets_that_are_not_there(repository: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=rf"no distilled set 'digits' in .*repository; it has: {NAME}"):
         rcig.load("digits", repository)

@@ -50,6 +50,8 @@ def load_external(
         raise ParamsError(
             f"{where}: expected labels ({images},) from 0 to {classes - 1}, or ({images}, {classes}), got {y.shape}"
         )
+    if not np.isfinite(y).all():
+        raise ParamsError(f"{where}: expected finite labels, got NaN or infinite ones; correct the file")
     if np.allclose(y.sum(1), 1, atol=1e-3):
         y = y - 1 / classes
     white = jnp.asarray(x) if settings.whitened else apply(whitening, x)

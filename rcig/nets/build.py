@@ -44,7 +44,6 @@ ARCHITECTURES = {
     "vit_tiny": Architecture(ViTBody, 192),
 }
 WITH_DEPTH = tuple(name for name, kind in ARCHITECTURES.items() if kind.depth)
-DEFAULT_WIDTHS = {name: kind.width for name, kind in ARCHITECTURES.items()}
 
 
 class Net(NamedTuple):

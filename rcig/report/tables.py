@@ -4,6 +4,7 @@ Rows hold fractions. Tables show accuracies and true positive rates in percent, 
 """
 
 from collections.abc import Mapping
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ _HEADERS = {
 _RATES = ["advantage", "tpr_at_1_percent_fpr", "tpr_at_0.1_percent_fpr"]
 
 
+@cache
 def published() -> dict[tuple[str, ...], str]:
     """(source, dataset, images per class or "full", method, metric) -> "69.1 ± 0.4", as Loo et al. (2023) print it.
 
