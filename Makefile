@@ -22,8 +22,8 @@ check: $(READY)
 	@$(BIN)/mypy
 
 repro: $(READY)
-	@PATH="$(BIN):$$PATH" dvc pull --allow-missing
-	@PATH="$(BIN):$$PATH" dvc repro
+	@PATH="$(BIN):$$PATH" dvc pull
+	@PATH="$(BIN):$$PATH" dvc repro --allow-missing
 
 # The lock file pins every package by version and hash, so that all machines have the same environment.
 $(READY): requirements.lock
