@@ -88,7 +88,10 @@ def judge(images: jax.Array, labels: jax.Array) -> float:
     return train.validator(net, whole(Split(np.asarray(x), truth)), jnp.asarray)(images, labels)
 
 
-@pytest.mark.parametrize("name", METHODS)
+RCIG_SOONER = [pytest.param(name, marks=() if name == "rcig" else pytest.mark.slow) for name in METHODS]
+
+
+@pytest.mark.parametrize("name", RCIG_SOONER)
 def test_distilling_teaches_networks_what_noise_does_not(name: str) -> None:
     before = judge(noise().images, noise().labels)
     assert before < 0.7
@@ -125,7 +128,7 @@ def test_a_seed_fixes_every_bit() -> None:
     assert not np.array_equal(first.distilled.images, other.distilled.images)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", RCIG_SOONER)
 def test_the_step_is_compiled_once(name: str, caplog: pytest.LogCaptureFixture) -> None:
     with jax.log_compiles(), caplog.at_level("WARNING"):
         run(METHODS[name], 3)

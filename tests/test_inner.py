@@ -244,7 +244,17 @@ def naive_gradient(problem: Tiny, settings: ImplicitParams) -> Distilled:
     return jax.tree.map(jnp.add, direct, implicit)
 
 
-@pytest.mark.parametrize(("member", "steps"), [*((name, (4, 6)) for name in ADAM), ("rcig", (5, 0)), ("rig", (0, 3))])
+@pytest.mark.parametrize(
+    ("member", "steps"),
+    [
+        ("rcig", (4, 6)),
+        ("vig", (4, 6)),
+        pytest.param("cig", (4, 6), marks=pytest.mark.slow),
+        pytest.param("rig", (4, 6), marks=pytest.mark.slow),
+        pytest.param("rcig", (5, 0), marks=pytest.mark.slow),
+        pytest.param("rig", (0, 3), marks=pytest.mark.slow),
+    ],
+)
 def test_adam_is_algorithm_1_for_every_member(member: str, steps: tuple[int, int]) -> None:
     settings = dataclasses.replace(ADAM[member], inner_steps=steps[0], inverse_steps=steps[1])
     problem = tiny()
@@ -335,7 +345,7 @@ def test_the_sampled_inner_gradient_has_the_full_one_as_its_mean(member: str) ->
     np.testing.assert_allclose(pairs.mean(axis=0), full, rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, change(solver="cg"), ADAM["rig"]])
+@pytest.mark.parametrize("settings", [SETTINGS, change(solver="cg"), pytest.param(ADAM["rig"], marks=pytest.mark.slow)])
 def test_the_gradient_does_not_depend_on_how_many_images_are_in_memory(settings: ImplicitParams) -> None:
     whole, _, _ = gradient(tiny(), settings)
     parts, _, _ = gradient(tiny(), dataclasses.replace(settings, images_per_pass=2))

@@ -206,7 +206,13 @@ def test_larger_images_give_logits(architecture: str) -> None:
     assert jax.eval_shape(net.apply, variables, jnp.zeros((3, 64, 64, 3))).shape == (3, 7)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+SLOW_TO_COMPILE = ("efficientnet_b0",)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW_TO_COMPILE else ()) for name in ARCHITECTURES],
+)
 def test_logits_do_not_depend_on_the_other_images_of_a_test_batch(architecture: str) -> None:
     net = build(architecture, (28, 28, 1), 7, width=4)
     x = jax.random.normal(jax.random.key(1), (6, 28, 28, 1))
