@@ -74,6 +74,9 @@ EXACT = {
 ADAM = {name: change(solver="adam", **FAMILY[name]) for name in ("vig", "cig", "rig", "rcig")}
 
 
+slow = partial(pytest.param, marks=pytest.mark.slow)
+
+
 def rates(settings: ImplicitParams) -> Rates:
     return Rates(Rate.start(settings.inner_rate), Rate.start(settings.inverse_rate))
 
@@ -249,10 +252,10 @@ def naive_gradient(problem: Tiny, settings: ImplicitParams) -> Distilled:
     [
         ("rcig", (4, 6)),
         ("vig", (4, 6)),
-        pytest.param("cig", (4, 6), marks=pytest.mark.slow),
-        pytest.param("rig", (4, 6), marks=pytest.mark.slow),
-        pytest.param("rcig", (5, 0), marks=pytest.mark.slow),
-        pytest.param("rig", (0, 3), marks=pytest.mark.slow),
+        slow("cig", (4, 6)),
+        slow("rig", (4, 6)),
+        slow("rcig", (5, 0)),
+        slow("rig", (0, 3)),
     ],
 )
 def test_adam_is_algorithm_1_for_every_member(member: str, steps: tuple[int, int]) -> None:
@@ -333,7 +336,7 @@ def test_subsets_give_the_full_gradient_on_average(solver: str) -> None:
         np.testing.assert_allclose(draw.log_temperature, full.log_temperature, rtol=1e-9)
 
 
-@pytest.mark.parametrize("member", ADAM)
+@pytest.mark.parametrize("member", ["rcig", *map(slow, ("vig", "cig", "rig"))])
 def test_the_sampled_inner_gradient_has_the_full_one_as_its_mean(member: str) -> None:
     task = inner_problem(tiny(), dataclasses.replace(ADAM[member], subset=2))
     z = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(2), leaf.shape), task.start)
@@ -345,7 +348,7 @@ def test_the_sampled_inner_gradient_has_the_full_one_as_its_mean(member: str) ->
     np.testing.assert_allclose(pairs.mean(axis=0), full, rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, change(solver="cg"), pytest.param(ADAM["rig"], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("settings", [SETTINGS, change(solver="cg"), slow(ADAM["rig"])])
 def test_the_gradient_does_not_depend_on_how_many_images_are_in_memory(settings: ImplicitParams) -> None:
     whole, _, _ = gradient(tiny(), settings)
     parts, _, _ = gradient(tiny(), dataclasses.replace(settings, images_per_pass=2))
@@ -363,7 +366,7 @@ def permuted(problem: Tiny, order: jax.Array, classes: jax.Array) -> Tiny:
     )
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, change(solver="cg"), ADAM["rig"], ADAM["cig"]])
+@pytest.mark.parametrize("settings", [SETTINGS, change(solver="cg"), *map(slow, (ADAM["rig"], ADAM["cig"]))])
 def test_permuted_images_and_classes_permute_the_gradient(settings: ImplicitParams) -> None:
     order, classes = jnp.array([2, 0, 3, 1]), jnp.array([1, 2, 0])
     grad, _, _ = gradient(tiny(), settings)

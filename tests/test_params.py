@@ -98,7 +98,7 @@ BAD = {
     "unknown dataset": (
         ["experiments", RCIG, "dataset"],
         "minst",
-        r"dataset: unknown dataset 'minst'; known: mnist_sample",
+        r"dataset: unknown dataset 'minst'; known: .*mnist_sample",
     ),
     "unknown method": (["experiments", RCIG, "method"], "rcgi", r"method: unknown method 'rcgi'; known: .*rcig"),
     "unknown key": (["experiments", RCIG, "settings", "learningrate"], 1, r"settings.learningrate: unknown key"),
@@ -169,7 +169,7 @@ BAD = {
     "study of an unknown dataset": (
         ["studies", STEPS, "base", "dataset"],
         "minst",
-        r"base.dataset: unknown dataset 'minst'; known: mnist_sample",
+        r"base.dataset: unknown dataset 'minst'; known: .*mnist_sample",
     ),
     "study of a method without settings": (
         ["studies", STEPS, "base", "method"],
