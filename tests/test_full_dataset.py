@@ -25,6 +25,7 @@ def batch(n: int = 40) -> Batch:
     return Batch(images, jax.nn.one_hot(labels, 3))
 
 
+@pytest.mark.slow
 def test_steps_are_adam_on_each_network_alone() -> None:
     # 40 images go through in passes of 20 on a CPU; the plain version takes all at once.
     method = full_dataset(NET, SETTINGS)

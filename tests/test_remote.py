@@ -165,6 +165,7 @@ def test_a_remote_that_refuses(repository: Path) -> None:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_not_there(repository: Path) -> None:
     run(repository, "dvc", "push")
     other = clone(repository)
