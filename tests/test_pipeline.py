@@ -12,24 +12,13 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
+from workspaces import ran, run
 
 yaml = YAML()
 RCIG, RANDOM = "mnist_sample-ipc1-rcig", "mnist_sample-ipc1-random_real"
 STUDY = "subset"
 EXPERIMENT_STAGES = ["attack", "cross_arch", "distill", "evaluate", "picture"]
 STAGES = ["preprocess", "describe", "full_dataset", *EXPERIMENT_STAGES, "study", "report"]
-ENVIRONMENT = os.environ | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "DVC_NO_ANALYTICS": "1",
-}
-
-
-def dvc(workspace: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["dvc", *arguments], cwd=workspace, env=ENVIRONMENT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def imports(stage: str) -> set[str]:
@@ -57,34 +46,6 @@ def test_listed_code_deps_are_what_the_script_imports(stage: str) -> None:
     assert not unused, "listed in dvc.yaml but not imported"
 
 
-STUB = '''
-"""Writes the stage's outputs at once, with the settings as their content; counts its runs."""
-import sys
-from pathlib import Path
-
-name, key = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
-outs = {
-    "describe": [f"results/data/{key}.{kind}" for kind in ("json", "png")],
-    "full_dataset": [f"results/full_dataset/{key}{part}" for part in (".csv", "-curve.csv", "-predictions.npz")],
-    "preprocess": [f"artifacts/data/{key}/{part}.npz" for part in ("train", "test", "whitening")],
-    "distill": [
-        f"artifacts/distilled/{key}.npz", f"results/distill/{key}/summary.json", f"results/distill/{key}/curve.csv"
-    ],
-    "picture": [f"results/distill/{key}/{part}" for part in ("images.png", "card.md")],
-    "evaluate": [f"results/evaluate/{key}{part}" for part in (".csv", "-predictions.npz")],
-    "cross_arch": [f"results/cross_arch/{key}.csv"],
-    "attack": [f"results/attack/{key}.csv"],
-    "study": [f"results/study/{key}.csv"],
-    "report": ["reports/index.html"],
-}[name]
-for out in outs:
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    Path(out).write_text(out + Path("params.yaml").read_text())
-with open("ran.txt", "a") as file:
-    file.write(f"{name} {key}\\n")
-'''
-
-
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """The pipeline in a repository of its own, computations stubbed: two datasets, three experiments, a study."""
@@ -94,9 +55,6 @@ def clone(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / part, workspace / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".gitattributes"):
         shutil.copy(ROOT / part, workspace / part)
-    (workspace / "stub.py").write_text(STUB)
-    pipeline = (workspace / "dvc.yaml").read_text().replace("python -m stages.", f"{sys.executable} stub.py ")
-    (workspace / "dvc.yaml").write_text(pipeline)
 
     settings = yaml.load((workspace / "params.yaml").read_text())
     shared, experiments = settings["shared"]["datasets"], settings["experiments"]
@@ -109,12 +67,12 @@ def clone(tmp_path: Path) -> Path:
     save(workspace, json.loads(json.dumps(sections)))
 
     subprocess.run(["git", "init", "-q"], cwd=workspace, check=True)
-    dvc(workspace, "init", "-q")
+    run(workspace, "dvc", "init", "-q")
     shutil.copy(ROOT / ".dvc" / "config", workspace / ".dvc" / "config")
     assert ran(workspace) == sorted(
-        [f"{stage} {name}" for stage in ("preprocess", "describe") for name in datasets]
-        + [f"{stage} {name}" for stage in EXPERIMENT_STAGES for name in chosen]
-        + ["full_dataset mnist", f"study {STUDY}", "report "]
+        [f"{stage}@{name}" for stage in ("preprocess", "describe") for name in datasets]
+        + [f"{stage}@{name}" for stage in EXPERIMENT_STAGES for name in chosen]
+        + ["full_dataset@mnist", f"study@{STUDY}", "report"]
     )
     return workspace
 
@@ -122,13 +80,6 @@ def clone(tmp_path: Path) -> Path:
 def save(workspace: Path, settings: dict[str, Any]) -> None:
     with (workspace / "params.yaml").open("w") as file:
         yaml.dump(settings, file)
-
-
-def ran(workspace: Path, *options: str) -> list[str]:
-    """The stages that `dvc repro` runs now."""
-    (workspace / "ran.txt").unlink(missing_ok=True)
-    dvc(workspace, "repro", *options)
-    return sorted((workspace / "ran.txt").read_text().splitlines()) if (workspace / "ran.txt").exists() else []
 
 
 @pytest.mark.slow
@@ -142,37 +93,37 @@ def test_only_what_a_change_touches_runs_again(clone: Path) -> None:
     settings = yaml.load(text)
     settings["experiments"][RCIG]["settings"]["learning_rate"] = 0.01
     save(clone, settings)
-    assert ran(clone) == [f"{stage} {RCIG}" for stage in EXPERIMENT_STAGES] + ["report "]
+    assert ran(clone) == sorted([*(f"{stage}@{RCIG}" for stage in EXPERIMENT_STAGES), "report"])
 
     settings["experiments"][RCIG]["evaluate"]["networks"] = 4
     save(clone, settings)
-    assert ran(clone) == [f"evaluate {RCIG}", "report "], "a protocol's setting does not distil again"
+    assert ran(clone) == [f"evaluate@{RCIG}", "report"], "a protocol's setting does not distil again"
 
     settings["datasets"]["mnist"]["l2_rate"] = 1e-3
     save(clone, settings)
     assert ran(clone) == sorted(
-        [*(f"{stage} mnist-ipc1-rcig" for stage in EXPERIMENT_STAGES), "full_dataset mnist", "report "]
+        [*(f"{stage}@mnist-ipc1-rcig" for stage in EXPERIMENT_STAGES), "full_dataset@mnist", "report"]
     )
 
     settings["studies"][STUDY]["grids"][0]["subset"] = [10, 20]
     save(clone, settings)
-    assert ran(clone) == ["report ", f"study {STUDY}"]
+    assert ran(clone) == ["report", f"study@{STUDY}"]
 
     code = clone / "rcig" / "attacks.py"
     code.write_text(code.read_text() + "\n# changed\n")
-    assert ran(clone) == [*sorted(f"attack {name}" for name in settings["experiments"]), "report "]
+    assert ran(clone) == [*sorted(f"attack@{name}" for name in settings["experiments"]), "report"]
 
 
 @pytest.mark.slow
 def test_what_is_pushed_to_the_bundled_remote_a_clone_pulls_without_running_anything(clone: Path) -> None:
-    dvc(clone, "push", "-q")
+    run(clone, "dvc", "push", "-q")
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
     subprocess.run([*git, "add", "-A", "--", ":!ran.txt"], cwd=clone, check=True)
     subprocess.run([*git, "commit", "-q", "-m", "results"], cwd=clone, check=True)
     other = clone.parent / "other"
     subprocess.run(["git", "clone", "-q", str(clone), str(other)], check=True)
     assert not (other / "artifacts" / "distilled" / f"{RCIG}.npz").exists()
-    dvc(other, "pull")
+    run(other, "dvc", "pull")
     assert (other / "artifacts" / "distilled" / f"{RCIG}.npz").exists()
     assert not (other / "artifacts" / "data").exists(), "raw arrays stay where they are made"
     assert ran(other, "--allow-missing") == []
@@ -199,12 +150,16 @@ def test_the_whole_pipeline_leaves_a_report_and_runs_once(tmp_path: Path) -> Non
     study = settings["shared"]["studies"][STUDY]
     study["base"] |= {"images_per_class": 1, "width": 2, "loop": dict(study["base"]["loop"]) | {"steps": 4}}
     study |= {"grids": [{"subset": [5, "all"]}], "timing_steps": 1}
-    full = {name: values | {"width": 4, "steps": 20} for name, values in settings["full_dataset"].items()}
-    settings |= {"full_dataset": full, "experiments": {RCIG: experiment}, "studies": {STUDY: study}}
-    del settings["shared"]
+    full = settings["full_dataset"]["mnist_sample"] | {"width": 4, "steps": 20}
+    settings = {
+        "datasets": {"mnist_sample": settings["datasets"]["mnist_sample"]},
+        "full_dataset": {"mnist_sample": full},
+        "experiments": {RCIG: experiment},
+        "studies": {STUDY: study},
+    }
     save(tmp_path, settings)
-    dvc(tmp_path, "init", "--no-scm", "-q")
-    dvc(tmp_path, "repro")
+    run(tmp_path, "dvc", "init", "--no-scm", "-q")
+    run(tmp_path, "dvc", "repro")
     table = pd.read_csv(tmp_path / "reports" / "results.csv")
     accuracy = table[table.protocol == "loo2023"]
     networks = {(0, 0), (0, 1), (1, 0), (1, 1)}
@@ -222,7 +177,7 @@ def test_the_whole_pipeline_leaves_a_report_and_runs_once(tmp_path: Path) -> Non
     assert "2 of 2" in (tmp_path / "reports" / "tables" / "hardness.md").read_text()
     assert (tmp_path / "reports" / "figures" / f"study-{STUDY}.png").exists()
     assert (tmp_path / "reports" / "index.html").read_text().count("data:image/png;base64,") >= 2
-    assert "up to date" in dvc(tmp_path, "repro")
+    assert "up to date" in run(tmp_path, "dvc", "repro")
 
 
 BAD_RUNS = {
