@@ -50,9 +50,11 @@ def test_a_changed_learning_rate_runs_one_chain_and_shows_its_effect(clone: Path
     run(clone, "dvc", "repro", "preprocess@mnist_sample")
     assert ran(clone, "--allow-missing") == sorted([*(f"{stage}@{RCIG}" for stage in EXPERIMENT_STAGES), "report"])
 
-    (changed,) = json.loads(run(clone, "dvc", "metrics", "diff", "--json"))["diff"].items()
-    accuracy = json.loads((clone / "results" / "distill" / RCIG / "summary.json").read_text())["heldout_accuracy"]
-    assert changed[0] == f"results/distill/{RCIG}/summary.json"
-    assert changed[1]["heldout_accuracy"]["new"] == accuracy != changed[1]["heldout_accuracy"]["old"]
+    summary = f"results/distill/{RCIG}/summary.json"
+    changed = json.loads(run(clone, "dvc", "metrics", "diff", "--json"))
+    assert changed.keys() == {summary}
+    accuracy = changed[summary]["heldout_accuracy"]
+    assert accuracy["new"] == json.loads((clone / summary).read_text())["heldout_accuracy"]
+    assert 0.8 < accuracy["old"] < 1, "that of the stored set, which was distilled"
     run(clone, "dvc", "plots", "diff", "-o", "plots", "HEAD")
     assert RCIG in (clone / "plots" / "index.html").read_text()
