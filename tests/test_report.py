@@ -281,20 +281,22 @@ def test_percent_does_not_hide_a_nan() -> None:
 
 
 def test_accuracy_against_loops(report: Report) -> None:
-    table = tables.accuracy(report.rows)
+    table = tables.accuracy(report.rows, report.summaries)
     assert list(table["Experiment"]) == ["cifar10-full_dataset", *EXPERIMENTS]
     for line in table.to_dict("records")[1:]:
         name = line["Experiment"]
         assert (line["Dataset"], line["Images per class"], line["Method"], line["Width"]) == (*EXPERIMENTS[name], 64)
         assert line["No augmentation"] == over_seeds("evaluate", experiment=name, protocol="loo2023")
         assert line["Augmentation"] == over_seeds("evaluate", experiment=name, protocol="loo2023_augmented")
+        assert (line["Seeds"], line["Distilled at width"], line["Distilled on"]) == (2, 32, "two cores")
+    assert table.iloc[0]["Distilled on"] == "", "nothing is distilled of the full dataset"
 
 
 def test_published_values_stand_beside_what_they_are_of(report: Report) -> None:
     rows, summaries = report.rows, report.summaries
     as_rcig = {"cifar10-ipc10-random": "cifar10"}
     of_cifar = rows[rows["experiment"].isin(as_rcig)].assign(method="rcig", images_per_class=10)
-    accuracy = tables.accuracy(of_cifar)
+    accuracy = tables.accuracy(of_cifar, summaries)
     assert accuracy["Published"].tolist() == ["69.1 ± 0.4"]
     assert accuracy["Published, no augmentation"].tolist() == ["69.1 ± 0.4"]
     assert accuracy["Published, augmentation"].tolist() == ["66.4 ± 1.0"]
@@ -311,7 +313,7 @@ def test_published_values_stand_beside_what_they_are_of(report: Report) -> None:
 
 
 def test_the_full_dataset_stands_in_the_column_of_its_augmentation(report: Report) -> None:
-    line = tables.accuracy(report.rows).iloc[0]
+    line = tables.accuracy(report.rows, report.summaries).iloc[0]
     assert line["Augmentation"] == "81.0 ± 1.4 (2)"
     assert line["No augmentation"] == ""
     assert line["Published"] == "84.8 ± 0.1"
@@ -319,8 +321,8 @@ def test_the_full_dataset_stands_in_the_column_of_its_augmentation(report: Repor
 
 def test_other_protocols_have_a_column_where_they_were_run(report: Report) -> None:
     rows = report.rows[report.rows["protocol"] == "loo2023"].assign(protocol="narrow_sgd", architecture="narrow_in")
-    table = tables.accuracy(pd.concat([report.rows, rows], ignore_index=True))
-    assert list(table.columns[5:]) == ["No augmentation", "Augmentation", "Narrow, SGD", "Published"]
+    table = tables.accuracy(pd.concat([report.rows, rows], ignore_index=True), report.summaries)
+    assert list(table.columns[6:10]) == ["No augmentation", "Augmentation", "Narrow, SGD", "Published"]
     for line in table.to_dict("records")[1:]:
         assert line["Narrow, SGD"] == line["No augmentation"]
 
@@ -356,7 +358,7 @@ def test_what_a_dataset_holds(report: Report) -> None:
 
 
 def test_a_protocol_that_was_not_run_is_empty(report: Report) -> None:
-    plain = tables.accuracy(report.rows[report.rows["protocol"] == "loo2023"])
+    plain = tables.accuracy(report.rows[report.rows["protocol"] == "loo2023"], report.summaries)
     assert list(plain["Augmentation"]) == [""] * len(EXPERIMENTS)
     assert "" not in set(plain["No augmentation"])
 
@@ -454,7 +456,7 @@ def test_published_values_are_never_guessed() -> None:
 
 
 def test_published_stands_beside_its_own_set_only(report: Report) -> None:
-    beside = tables.accuracy(report.rows).set_index("Experiment")["Published"].to_dict()
+    beside = tables.accuracy(report.rows, report.summaries).set_index("Experiment")["Published"].to_dict()
     expected = printed_in_the_paper(1, "cifar10", 10, "random_subset")
     full = {"cifar10-full_dataset": "84.8 ± 0.1"}
     assert beside == full | {"digits-rcig": "", "digits_again": "", "cifar10-ipc10-random": expected}
@@ -544,7 +546,8 @@ def test_page_is_well_formed_and_accessible(files: dict[str, str]) -> None:
     assert len(parsed.all("h1")) == 1
     assert len(parsed.all("table")) == len(parsed.all("caption")) == len(parsed.all("thead")) == 8
     assert all(cell.get("scope") in ("row", "col", "rowgroup") for cell in parsed.all("th"))
-    assert len(parsed.all("img")) == 3 * len(EXPERIMENTS) + 1 + len(STUDIES) + 2 * len(FACTS)
+    sizes = {(dataset, count) for dataset, count, _ in EXPERIMENTS.values()}
+    assert len(parsed.all("img")) == 3 * len(EXPERIMENTS) + len(sizes) + len(STUDIES) + 2 * len(FACTS)
     for image in parsed.all("img"):
         assert image["alt"]
         kind, _, data = (image["src"] or "").partition(",")
@@ -610,7 +613,7 @@ def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path) -> 
     assert {str(file) for file in written} == {
         "results.csv",
         "index.html",
-        "figures/curves.png",
+        *(f"figures/curves-{dataset}-ipc{count}.png" for dataset, count, _ in EXPERIMENTS.values()),
         *(f"figures/study-{name}.png" for name in STUDIED),
         *(f"figures/data-{name}.png" for name in FACTS),
         *(f"figures/{kind}-{name}.png" for kind in ("attacks", "confusion") for name in EXPERIMENTS),

@@ -90,7 +90,7 @@ def render(report: Report) -> dict[str, bytes | str]:
     """File name -> content. The same report gives the same bytes."""
     pairs = report.rows[["experiment", "dataset"]].drop_duplicates()
     written = {
-        "accuracy": tables.accuracy(report.rows),
+        "accuracy": tables.accuracy(report.rows, report.summaries),
         "comparisons": tables.comparisons(report.rows),
         "cross_architecture": tables.cross_architecture(report.rows),
         "robustness": tables.robustness(report.rows),
@@ -100,7 +100,7 @@ def render(report: Report) -> dict[str, bytes | str]:
         "datasets": tables.datasets(report.facts),
     }
     shown = {**written, "times": tables.times(report.summaries)}
-    curves = figures.training_curves(report.curves)
+    curves = {size: figures.training_curves(together) for size, together in _by_size(report).items()}
     drawn = {name: figures.study(measured) for name, measured in report.studies.items()}
     data = {name: figures.dataset(facts) for name, facts in report.facts.items()}
     confusions = {name: figures.confusion(found) for name, found in report.predictions.items()}
@@ -114,7 +114,7 @@ def render(report: Report) -> dict[str, bytes | str]:
         "results.csv": report.rows.sort_values(list(tidy.COLUMNS)).to_csv(index=False, lineterminator="\n"),
         **{f"tables/{name}.md": tables.to_markdown(table) for name, table in written.items()},
         **{f"tables/{name}.tex": tables.to_latex(table) for name, table in written.items()},
-        "figures/curves.png": curves,
+        **{f"figures/curves-{size}.png": png for size, png in curves.items()},
         **{f"figures/study-{name}.png": png for name, png in drawn.items()},
         **{f"figures/data-{name}.png": png for name, png in data.items()},
         **{f"figures/confusion-{name}.png": png for name, png in confusions.items()},
@@ -122,7 +122,7 @@ def render(report: Report) -> dict[str, bytes | str]:
         "index.html": page.render(
             tables=shown,
             pictures=report.pictures,
-            curves=curves if report.curves else None,
+            curves=curves,
             studies=report.studies,
             drawn=drawn,
             datasets=datasets,
@@ -133,6 +133,16 @@ def render(report: Report) -> dict[str, bytes | str]:
             attacks=attacks,
         ),
     }
+
+
+def _by_size(report: Report) -> dict[str, dict[str, pd.DataFrame]]:
+    """Dataset and images per class -> the curves of the sets of this size, by experiment."""
+    sizes: dict[str, dict[str, pd.DataFrame]] = {}
+    for experiment, curve in report.curves.items():
+        of = report.summaries.get(experiment)
+        size = experiment if of is None else f"{of['dataset']}-ipc{of['images_per_class']}"
+        sizes.setdefault(size, {})[experiment] = curve
+    return sizes
 
 
 def _require_any(results: Path, what: str, patterns: tuple[str, ...], name: str) -> None:

@@ -25,7 +25,7 @@ def render(
     *,
     tables: Mapping[str, pd.DataFrame],
     pictures: Mapping[str, bytes],
-    curves: bytes | None,
+    curves: Mapping[str, bytes],
     studies: Mapping[str, Measured],
     drawn: Mapping[str, bytes],
     datasets: Collection[str],
@@ -38,9 +38,9 @@ def render(
     """The page, without the sections that would be empty.
 
     Of `tables` it shows accuracy, comparisons, cross_architecture, robustness, hardness, membership_inference, times,
-    slopes and datasets. `pictures`, `confusions` and `attacks` are PNG bytes by experiment, `curves` those of the
-    training curves, `drawn` by study, `samples` and `data` by dataset; `datasets` names all that are used, `facts` says
-    what is known of each.
+    slopes and datasets. `pictures`, `confusions` and `attacks` are PNG bytes by experiment, `curves` by dataset and
+    size, `drawn` by study, `samples` and `data` by dataset; `datasets` names all that are used, `facts` says what is
+    known of each.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

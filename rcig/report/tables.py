@@ -118,13 +118,18 @@ def interval(auc: pd.Series, low: pd.Series, high: pd.Series) -> str:
     return f"{center:.3f} [{bottom:.3f}, {top:.3f}] ({len(auc)})"
 
 
-def accuracy(rows: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy of each set by protocol, and the published one where the paper prints it."""
+def accuracy(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Test accuracy of each set by protocol, the published one where the paper prints it, and what the set was made on.
+
+    `summaries` are the summary.json by experiment.
+    """
     rows = final(rows).assign(protocol=rows["protocol"].replace(_FULL))
     run = {name: header for name, header in _OTHER_PROTOCOLS.items() if name in set(rows["protocol"])}
     shown = _PROTOCOLS | run
     chosen = rows[rows["protocol"].isin(shown.keys()) & (rows["metric"] == "accuracy")]
-    table = _spread(chosen, [*IDENTITY, "width"], "protocol", list(shown)).rename(columns=shown)
+    keys = [*IDENTITY, "width"]
+    table = _spread(chosen, keys, "protocol", list(shown)).rename(columns=shown)
+    table.insert(len(keys), "Seeds", chosen.groupby(keys, sort=False)["seed"].nunique().to_list())
     best = published_accuracy()
     sets = list(table[["dataset", "images_per_class", "method"]].itertuples(index=False, name=None))
     table["Published"] = [
@@ -138,6 +143,8 @@ def accuracy(rows: pd.DataFrame) -> pd.DataFrame:
         ]
         if any(found):
             table[column] = found
+    for column, key in {"Distilled at width": "width", "Distilled on": "machine"}.items():
+        table[column] = [summaries.get(name, {}).get(key, "") for name in table["experiment"]]
     return table.rename(columns=_HEADERS)
 
 
