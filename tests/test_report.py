@@ -446,6 +446,8 @@ def test_published_values_keep_the_printed_digits_and_prefer_table_2() -> None:
     assert published["mnist", "50", "kip"] == printed_in_the_paper(2, "mnist", 50, "kip")
     assert published["cifar100", "10", "vig"] == printed_in_the_paper(1, "cifar100", 10, "vig")
     assert published["mnist", "1", "random_real"] == printed_in_the_paper(1, "mnist", 1, "random_subset")
+    assert published["imagewoof", "10", "mtt"] == printed_in_the_paper(4, "imagewoof", 10, "mtt")
+    assert published["imagenet_resized", "2", "rcig"] == "16.6 ± 0.1"
 
 
 def test_published_values_are_never_guessed() -> None:
