@@ -1,9 +1,7 @@
 """DVC remotes over the S3 protocol, against a server on this machine: push, pull, run-cache, and what goes wrong."""
 
-import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +10,7 @@ from threading import Thread
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from workspaces import ENVIRONMENT
 
 PIPELINE = """
 stages:
@@ -20,14 +19,11 @@ stages:
     params: [steps]
     outs: [set.npz]
 """
-ENVIRONMENT = os.environ | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "DVC_NO_ANALYTICS": "1",
+WITH_KEYS = ENVIRONMENT | {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_DEFAULT_REGION": "us-east-1",
     "NO_PROXY": "*",
-    **{f"GIT_{who}_{what}": "test@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
 }
 CONTENT = b"distilled" * 1000
 
@@ -48,9 +44,7 @@ def client(address: str) -> "boto3.client":
 
 def run(folder: Path, *command: str, fails: bool = False) -> str:
     """What the command prints; it must end as expected, and within two minutes."""
-    done = subprocess.run(
-        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run(command, cwd=folder, env=WITH_KEYS, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode != 0) == fails, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -292,6 +292,13 @@ def test_accuracy_against_loops(report: Report) -> None:
     assert table.iloc[0]["Distilled on"] == "", "nothing is distilled of the full dataset"
 
 
+def test_seeds_are_those_of_each_set(report: Report) -> None:
+    rows = report.rows
+    fewer = rows[(rows["experiment"] != "digits_again") | (rows["seed"] == 0)]
+    table = tables.accuracy(fewer, report.summaries).set_index("Experiment")["Seeds"].to_dict()
+    assert table == {"cifar10-full_dataset": 1, **dict.fromkeys(EXPERIMENTS, 2), "digits_again": 1}
+
+
 def test_published_values_stand_beside_what_they_are_of(report: Report) -> None:
     rows, summaries = report.rows, report.summaries
     as_rcig = {"cifar10-ipc10-random": "cifar10"}

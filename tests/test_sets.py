@@ -2,15 +2,14 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from workspaces import run
 
 import rcig
 from rcig import export, sets, store
@@ -26,11 +25,6 @@ META = {
     "rcig": "0.1.0",
     "settings": {"learning_rate": 0.02},
     "loop": {"steps": 10},
-}
-ENVIRONMENT = os.environ | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "DVC_NO_ANALYTICS": "1",
-    **{f"GIT_{who}_{what}": "test@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
 }
 
 
@@ -48,10 +42,6 @@ def arrays(channels: int = 1) -> dict[str, np.ndarray]:
 def save(path: Path, channels: int = 1) -> Path:
     store.save(path, store.DISTILLED, **arrays(channels), meta=json.dumps(META))
     return path
-
-
-def run(folder: Path, *command: str) -> None:
-    subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")

@@ -7,16 +7,19 @@ from pathlib import Path
 
 from conftest import ROOT
 
-BIN = Path(sys.executable).parent
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "DVC_NO_ANALYTICS": "1",
+    "TFDS_DATA_DIR": str(ROOT / "nothing"),
+    **{f"GIT_{who}_{what}": "test@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+}
 
 
 def run(workspace: Path, *command: str, stubbed: bool = False) -> str:
     """What a command prints that must succeed. `stubbed`: the pipeline's stages compute nothing (see `stub/python`)."""
-    folders = [str(ROOT / "tests" / "stub")] * stubbed + [str(BIN), os.environ["PATH"]]
-    settings = {"PATH": os.pathsep.join(folders), "DVC_NO_ANALYTICS": "1", "TFDS_DATA_DIR": str(workspace / "nothing")}
-    done = subprocess.run(
-        command, cwd=workspace, env=os.environ | settings, capture_output=True, text=True, check=False
-    )
+    path = f"{ROOT / 'tests' / 'stub'}{os.pathsep}" * stubbed + ENVIRONMENT["PATH"]
+    environment = ENVIRONMENT | {"PATH": path}
+    done = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

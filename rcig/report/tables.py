@@ -129,7 +129,8 @@ def accuracy(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) -> 
     chosen = rows[rows["protocol"].isin(shown.keys()) & (rows["metric"] == "accuracy")]
     keys = [*IDENTITY, "width"]
     table = _spread(chosen, keys, "protocol", list(shown)).rename(columns=shown)
-    table.insert(len(keys), "Seeds", chosen.groupby(keys, sort=False)["seed"].nunique().to_list())
+    seeds = chosen.groupby("experiment")["seed"].nunique()
+    table.insert(len(keys), "Seeds", [seeds[name] for name in table["experiment"]])
     best = published_accuracy()
     sets = list(table[["dataset", "images_per_class", "method"]].itertuples(index=False, name=None))
     table["Published"] = [
