@@ -6,6 +6,7 @@ content gives the same bytes.
 
 import errno
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -29,7 +30,7 @@ class Schema(NamedTuple):
     name: str
     arrays: Mapping[str, tuple[str, str]]
     mapped: str | None = None
-    """the array that stays in the file, which is not compressed then, and is read where it is looked at"""
+    """the array that stays in the file and is read where it is looked at"""
 
 
 class Chunks(NamedTuple):
@@ -111,12 +112,20 @@ def atomic_write(path: Path, data: bytes | str) -> None:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray | Chunks], compressed: bool = True) -> None:
-    """Write named arrays as an .npz, atomically, in the order given."""
-    method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
-    with atomic_file(path) as file, zipfile.ZipFile(file, "w", method, allowZip64=True) as archive:
+PLAIN = 2**31 - 2**20
+"""bytes up to which an array fits a member of a plain zip, its header included"""
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray | Chunks]) -> None:
+    """Write named arrays as an .npz, atomically, in the order given.
+
+    The bytes are those of every Python: they are not compressed, as zlib has several makes, and only what is too large
+    for a plain zip becomes a zip64, as Python 3.11.4 changed the headers of a small one.
+    """
+    with atomic_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+            size = math.prod(array.shape) * np.dtype(array.dtype).itemsize
+            with archive.open(f"{name}.npy", "w", force_zip64=size > PLAIN) as member:
                 _write_array(member, array)
 
 
@@ -167,7 +176,7 @@ def save(path: Path, schema: Schema, **arrays: Any) -> None:
     """Write arrays that fit the schema."""
     ready = {name: value if isinstance(value, Chunks) else np.asarray(value) for name, value in arrays.items()}
     check(schema, ready, str(path), "this is a defect of the writer")
-    save_arrays(path, ready, compressed=schema.mapped is None)
+    save_arrays(path, ready)
 
 
 def load(path: Path, schema: Schema) -> dict[str, np.ndarray]:

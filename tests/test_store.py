@@ -24,6 +24,21 @@ def test_what_is_saved_is_what_is_loaded_and_same_content_gives_same_bytes(tmp_p
     assert (tmp_path / "a" / "x.npz").read_bytes() == (tmp_path / "y.npz").read_bytes()
 
 
+def test_a_file_is_a_plain_zip_with_the_same_bytes_from_every_python(tmp_path: Path) -> None:
+    store.save(tmp_path / "a.npz", store.SPLIT, **SPLIT)
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        for member in archive.infolist():
+            assert (member.compress_type, member.extract_version) == (zipfile.ZIP_STORED, zipfile.DEFAULT_VERSION)
+
+
+def test_an_array_too_large_for_a_plain_zip_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 200)
+    monkeypatch.setattr(store, "PLAIN", 100)
+    images = np.resize(np.arange(256, dtype=np.uint8), (2, 8, 8, 3))
+    store.save(tmp_path / "a.npz", store.SPLIT, **SPLIT | {"images": images})
+    np.testing.assert_array_equal(store.load(tmp_path / "a.npz", store.SPLIT)["images"], images)
+
+
 def damage(path: Path, how: str) -> None:
     content = path.read_bytes()
     if how == "truncated":
@@ -67,7 +82,7 @@ def test_foreign_content_names_what_was_expected(tmp_path: Path) -> None:
         {"labels": np.array([0, 1])},
         {"images": SPLIT["images"][0]},
     ):
-        store.save_arrays(path, SPLIT | wrong, compressed=False)
+        store.save_arrays(path, SPLIT | wrong)
         with pytest.raises(store.StoreError, match=r"expected \w+ as \w+ .* got"):
             store.load(path, store.SPLIT)
 
