@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,7 +19,7 @@ STORE_BYTES = 40e6
 def clone(tmp_path: Path) -> Path:
     """The committed state, pulled from the bundled remote."""
     folder = tmp_path / "clone"
-    subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
+    run(tmp_path, "git", "clone", "-q", str(ROOT), str(folder))
     run(folder, "dvc", "pull")
     return folder
 
