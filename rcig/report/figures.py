@@ -190,7 +190,7 @@ def confusion(found: Predictions) -> bytes:
 
 
 def _png(figure: Figure) -> bytes:
-    """Without the opaque alpha channel, which takes half of the bytes: the page holds every figure, and git every page."""
+    """Without the opaque alpha channel: half of the bytes, of which the page and git keep every one."""
     drawn, buffer = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png")
     Image.open(drawn).convert("RGB").save(buffer, "png", optimize=True, dpi=(figure.dpi, figure.dpi))
