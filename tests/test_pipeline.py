@@ -175,7 +175,7 @@ def test_the_whole_pipeline_leaves_a_report_and_runs_once(tmp_path: Path) -> Non
     assert (tmp_path / "reports" / "figures" / f"attacks-{RCIG}.png").exists()
     assert "2 of 2" in (tmp_path / "reports" / "tables" / "hardness.md").read_text()
     assert (tmp_path / "reports" / "figures" / f"study-{STUDY}.png").exists()
-    assert (tmp_path / "reports" / "index.html").read_text().count("data:image/png;base64,") >= 2
+    assert (tmp_path / "reports" / "index.html").read_text().count("data:image/webp;base64,") >= 2
     assert "up to date" in run(tmp_path, "dvc", "repro")
 
 

@@ -560,11 +560,21 @@ def test_page_is_well_formed_and_accessible(files: dict[str, str]) -> None:
     for image in parsed.all("img"):
         assert image["alt"]
         kind, _, data = (image["src"] or "").partition(",")
-        assert kind == "data:image/png;base64"
+        assert kind == "data:image/webp;base64"
         Image.open(io.BytesIO(base64.b64decode(data))).verify()
     names = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
     assert len(names) == len(set(names))
     assert {attributes["aria-labelledby"] for attributes in parsed.all("div") if "role" in attributes} <= set(names)
+
+
+def test_page_shows_every_pixel_of_the_files(report: Report) -> None:
+    def pixels(picture: bytes) -> bytes:
+        return Image.open(io.BytesIO(picture)).convert("RGBA").tobytes()
+
+    sources = (str(image["src"]).partition(",")[2] for image in Page(index(report)).all("img"))
+    shown = {pixels(base64.b64decode(source)) for source in sources}
+    figures_drawn = [content for content in render(report).values() if isinstance(content, bytes)]
+    assert shown == {pixels(png) for png in (*report.pictures.values(), *report.samples.values(), *figures_drawn)}
 
 
 def test_page_loads_nothing_from_elsewhere(files: dict[str, str]) -> None:
@@ -584,7 +594,8 @@ def test_page_loads_nothing_from_elsewhere(files: dict[str, str]) -> None:
 
 
 def test_page_escapes_names(report: Report) -> None:
-    text = index(report._replace(pictures={"<script>&": b""}))
+    (picture, *_) = report.pictures.values()
+    text = index(report._replace(pictures={"<script>&": picture}))
     assert "&lt;script&gt;&amp;" in text
     assert "<script>" not in text
 

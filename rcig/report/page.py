@@ -1,6 +1,7 @@
 """The report as one HTML page that needs nothing else: no script, no font, no picture from elsewhere."""
 
 import base64
+import io
 from collections.abc import Collection, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
 
 from rcig.report.studies import Measured
 from rcig.report.tables import IDENTITY
@@ -92,4 +94,7 @@ def _by_experiment(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    """The picture as lossless WebP, which takes little more than half of the bytes."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).save(buffer, "webp", lossless=True, exact=True)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
