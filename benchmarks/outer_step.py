@@ -61,14 +61,17 @@ class Case(NamedTuple):
 
 def prepare(width: int, batch: int, images: int, settings: Mapping[str, Any]) -> Case:
     """A compiled outer step on noise, with these settings over the demo's."""
-    known = params.load()
-    dataset, experiment = known.datasets["mnist_sample"], known.experiments[EXPERIMENT]
+    experiment = params.load().experiments[EXPERIMENT]
     experiment = dataclasses.replace(
-        experiment,
-        width=width,
-        images_per_class=-(-images // dataset.classes),
-        settings=dataclasses.replace(experiment.settings, **settings),
+        experiment, width=width, settings=dataclasses.replace(experiment.settings, **settings)
     )
+    return prepare_experiment(experiment, batch, images)
+
+
+def prepare_experiment(experiment: params.Experiment, batch: int, images: int) -> Case:
+    """A compiled outer step of the experiment with so many images, on noise of the shape of MNIST."""
+    dataset = params.load().datasets["mnist_sample"]
+    experiment = dataclasses.replace(experiment, images_per_class=-(-images // dataset.classes))
     experiment = dataclasses.replace(experiment, settings=chosen_settings(dataset, experiment))
     rng = np.random.default_rng(0)
     train = Split(rng.integers(0, 256, (batch, 28, 28, 1)).astype(np.uint8), (np.arange(batch) % 10).astype(np.int32))

@@ -113,23 +113,41 @@ class LoopParams:
 
 
 @dataclass(frozen=True)
-class ImplicitParams:
-    """Implicit-gradient distillation and its family (Loo et al. 2023): see FAMILY."""
+class OuterParams:
+    """How a distilled set moves along a gradient, whatever the gradient is of."""
 
     learning_rate: float
-    """AdaBelief, images and labels (paper: 3e-3)"""
+    """images and labels; AdaBelief for the family of RCIG (paper: 3e-3), Adam for rat_bptt (its paper: 1e-3)"""
     temperature_learning_rate: float
-    """AdaBelief, Platt log-temperature (paper: 3e-2)"""
+    """Platt log-temperature (paper of RCIG: 3e-2)"""
     learning_rate_floor: float
-    """the cosine schedule ends at this fraction of the learning rates; 1 keeps them constant (paper)"""
+    """the cosine schedule ends at this fraction of the learning rates; 1 keeps them constant (papers)"""
     learn_labels: bool
+    clip_gradient: float | Literal["none"]
+    """no gradient longer than this times the running norm of those before it (paper of rat_bptt: 2)"""
+    outer_loss: Literal["platt", "squared"]
+    average_decay: float
+    """the returned set is the exponential average of the run's sets (reference code of RCIG: 0.99); 0 is the last"""
+
+    def __post_init__(self) -> None:
+        positive(learning_rate=self.learning_rate, temperature_learning_rate=self.temperature_learning_rate)
+        fraction(learning_rate_floor=self.learning_rate_floor, average_decay=self.average_decay)
+        if self.average_decay == 1:
+            raise ParamsError("expected average_decay below 1, got 1: the average would never leave zero")
+        if not isinstance(self.clip_gradient, str):
+            positive(clip_gradient=self.clip_gradient)
+
+
+@dataclass(frozen=True)
+class ImplicitParams(OuterParams):
+    """Implicit-gradient distillation and its family (Loo et al. 2023): see FAMILY."""
+
     linearised: bool
     """the network as its first-order expansion in the body's weights, else as it is"""
     closed_form: bool
     """the final layer follows from the body in closed form, else it is a variable of the inner problem"""
     body_weight: float
     """weight s of the body in the inner problem: 0 the final layer alone, 1 the paper's objective"""
-    outer_loss: Literal["platt", "squared"]
     solver: Literal["auto", "adam", "dense", "cg"]
     """of the inner problem; auto: dense where its kernel is small, else cg"""
     cg_iterations: int
@@ -156,8 +174,6 @@ class ImplicitParams:
     """distil with batch norm in the network, at the running statistics of the pool's networks"""
     augment: bool
     """one random transform per distilled image and step"""
-    average_decay: float
-    """the returned set is the exponential average of the run's sets (reference code: 0.99); 0 is the last set"""
     softplus_temperature: float
     """softplus(t·x)/t in place of ReLU while distilling (paper: 60); 0 is ReLU"""
     pool_size: int
@@ -172,7 +188,7 @@ class ImplicitParams:
     """distilled images per training step of a network of the pool"""
 
     def __post_init__(self) -> None:
-        positive(learning_rate=self.learning_rate, temperature_learning_rate=self.temperature_learning_rate)
+        super().__post_init__()
         positive(pool_size=self.pool_size, pool_learning_rate=self.pool_learning_rate)
         positive(pool_batch_size=self.pool_batch_size, cg_iterations=self.cg_iterations)
         not_negative(pool_steps=self.pool_steps, pool_age=self.pool_age)
@@ -180,10 +196,7 @@ class ImplicitParams:
         for name in ("inner_rate", "inverse_rate", "subset", "images_per_pass"):
             if not isinstance(getattr(self, name), str):
                 positive(**{name: getattr(self, name)})
-        fraction(learning_rate_floor=self.learning_rate_floor, average_decay=self.average_decay)
         not_negative(body_weight=self.body_weight, softplus_temperature=self.softplus_temperature)
-        if self.average_decay == 1:
-            raise ParamsError("expected average_decay below 1, got 1: the average would never leave zero")
         for part in ("inner", "inverse"):
             if getattr(self, f"{part}_rate") == "auto" and getattr(self, f"{part}_steps") == 1:
                 raise ParamsError(f"{part}_rate auto needs 0 or at least 2 {part}_steps to see the loss fall, got 1")
@@ -207,6 +220,41 @@ class ImplicitParams:
 
 def _yaml(value: bool) -> str:
     return str(value).lower()
+
+
+@dataclass(frozen=True)
+class UnrolledParams(OuterParams):
+    """Back-propagation through inner training (Feng et al. 2023): see UNROLLED."""
+
+    architecture: Literal["conv", "narrow_in"]
+    """of the network that is trained (paper: narrow_in of width 128)"""
+    inner_steps: int
+    """T: training steps of the network at most"""
+    window: int
+    """M: the last of these steps, through which the gradient goes"""
+    window_end: Literal["random", "last"]
+    """the network is trained for a random number of steps from M to T, drawn at every outer step, or always for T"""
+    inner_rate: float
+    """of Adam on the network's weights (paper: 1e-3)"""
+    inner_loss: Literal["squared", "cross_entropy"]
+    inner_batch_size: int | Literal["all"]
+    """distilled images of an inner step"""
+    augment: bool
+    """one random transform per distilled image and inner step"""
+    augment_real: bool
+    """one random transform per real image"""
+    rematerialise: bool
+    """compute what the inner steps of the window need anew when going back: less memory, more time"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(inner_steps=self.inner_steps, window=self.window, inner_rate=self.inner_rate)
+        if self.window > self.inner_steps:
+            raise ParamsError(
+                f"window {self.window} is longer than the {self.inner_steps} inner_steps that it is a part of; lower it"
+            )
+        if self.inner_batch_size != "all":
+            positive(inner_batch_size=self.inner_batch_size)
 
 
 @dataclass(frozen=True)
@@ -235,7 +283,16 @@ FAMILY: dict[str, dict[str, Any]] = {
 }
 """The methods with implicit gradients, and the settings that make each what it is."""
 
-METHODS: dict[str, type] = dict.fromkeys(FAMILY, ImplicitParams) | {
+UNROLLED: dict[str, dict[str, Any]] = {
+    "rat_bptt": {"window_end": "random"},
+    "t_bptt": {"window_end": "last"},
+    "bptt": {"window_end": "last"},
+}
+"""The methods that go back through inner training, and what makes each; the window of bptt is all of it."""
+
+METHODS: dict[str, type] = {
+    **dict.fromkeys(FAMILY, ImplicitParams),
+    **dict.fromkeys(UNROLLED, UnrolledParams),
     "random_real": RandomRealParams,
     "external": ExternalParams,
 }
@@ -250,9 +307,15 @@ class EvaluateParams:
     networks: int
     measurements: int
     """tests on the way, evenly spread over the training steps; the last is at their end"""
+    subsets: tuple[int, ...]
+    """images per class of parts of the set that are judged as well: a boosted set's first blocks, else random ones"""
 
     def __post_init__(self) -> None:
         positive(width=self.width, networks=self.networks, measurements=self.measurements)
+        for count in self.subsets:
+            positive(subsets=count)
+        if len(set(self.subsets)) < len(self.subsets):
+            raise ParamsError(f"expected subsets to be different numbers, got {list(self.subsets)}")
         if not self.protocols:
             raise ParamsError("expected at least one of protocols, got none")
 
@@ -316,6 +379,35 @@ class AttackParams:
 
 
 @dataclass(frozen=True)
+class BoostParams:
+    """A set that is distilled block by block, so that its first blocks are a set of their own (Feng et al. 2023)."""
+
+    block: int
+    """images per class of a block; every one has the outer steps of the loop"""
+    mobility: float
+    """factor on the updates of the blocks before the one that is distilled: 0 leaves them as they are"""
+
+    def __post_init__(self) -> None:
+        positive(block=self.block)
+        fraction(mobility=self.mobility)
+
+
+@dataclass(frozen=True)
+class HardnessParams:
+    """Real batches drawn by hardness: how many networks trained on a distilled set miss an image."""
+
+    scores: str
+    """the file that `python -m stages.score` made"""
+    sha256: str
+    """of the file: DVC does not watch it, and another file is another experiment"""
+    strength: float
+    """an image that all networks miss is drawn 1 + strength times as often as one that none misses"""
+
+    def __post_init__(self) -> None:
+        positive(strength=self.strength)
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One distilled set, its seeds, and how it is judged."""
 
@@ -327,7 +419,12 @@ class Experiment:
     seeds: tuple[int, ...]
     chunk: int | Literal["all"]
     """training images that a seed may see: all but the held-out ones, or as many as said, none shared by two seeds"""
-    initialisation: Literal["real", "noise"]
+    initialisation: Literal["real", "noise", "unit_noise"]
+    """random real images, or standard normal noise, in the last case with images scaled to norm 1"""
+    basis: int | Literal["none"]
+    """basis images that all images are mixtures of; none: every image is learned for itself"""
+    boost: BoostParams | Literal["none"]
+    hardness: HardnessParams | Literal["none"]
     loop: LoopParams
     settings: Any
     """of the method, see METHODS"""
@@ -339,10 +436,52 @@ class Experiment:
         positive(images_per_class=self.images_per_class, width=self.width)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ParamsError(f"expected seeds to be different numbers, at least one, got {list(self.seeds)}")
+        if self.basis != "none":
+            positive(basis=self.basis)
+        self._check_boost()
+        self._check_subsets()
         if self.chunk != "all":
             positive(chunk=self.chunk)
             if min(self.seeds) < 0:
                 raise ParamsError(f"with a chunk, seeds number the chunks from 0, got {list(self.seeds)}")
+
+    def _check_boost(self) -> None:
+        if isinstance(self.boost, str):
+            return
+        if self.images_per_class % self.boost.block:
+            raise ParamsError(
+                f"boost: blocks of {self.boost.block} images per class do not divide {self.images_per_class};"
+                " give a divisor"
+            )
+        if self.basis != "none":
+            raise ParamsError("boost: a basis is shared by all blocks and would move those before; set basis: none")
+        if self.method in ("random_real", "external"):
+            raise ParamsError(f"boost: nothing is distilled by {self.method}; set boost: none")
+
+    def _check_subsets(self) -> None:
+        for count in self.evaluate.subsets:
+            if count >= self.images_per_class:
+                raise ParamsError(
+                    f"evaluate.subsets: {count} is no part of a set of {self.images_per_class} images per class"
+                )
+            if not isinstance(self.boost, str) and count % self.boost.block:
+                raise ParamsError(
+                    f"evaluate.subsets: {count} images per class are not whole blocks of {self.boost.block}"
+                )
+        if self.evaluate.subsets and self.method == "external":
+            raise ParamsError("evaluate.subsets: a set made elsewhere has no order by class to choose from; give none")
+
+    @property
+    def blocks(self) -> list[int]:
+        """Images per class after each block; of a set that is not boosted its own."""
+        block = self.images_per_class if isinstance(self.boost, str) else self.boost.block
+        return list(range(block, self.images_per_class + 1, block))
+
+    @property
+    def label(self) -> str:
+        """The method, with what else is done besides: the name of its rows in tables."""
+        more = {"linear_basis": self.basis, "boost": self.boost}
+        return "+".join([self.method, *(name for name, value in more.items() if value != "none")])
 
 
 @dataclass(frozen=True)
@@ -492,16 +631,22 @@ def _typed_settings(where: str, experiment: Experiment) -> Experiment:
 
 
 def _check_method(method: str, settings: Any) -> None:
-    for key, value in FAMILY.get(method, {}).items():
+    for key, value in (FAMILY | UNROLLED).get(method, {}).items():
         if getattr(settings, key) != value:
             raise ParamsError(
                 f"{key}: {method} has {value}, got {getattr(settings, key)}; with another value it is another method"
             )
+    if method == "bptt" and settings.window != settings.inner_steps:
+        raise ParamsError(
+            f"window: bptt goes back through all {settings.inner_steps} inner_steps, got {settings.window}; use t_bptt"
+        )
 
 
 def _typed_study(where: str, study: Study) -> Study:
     """The study with every value of its grids of its setting's type, and every combination one that can be used."""
-    choice(f"{where}.base.method", "method with settings to vary", study.base.method, FAMILY)
+    choice(f"{where}.base.method", "method with settings to vary", study.base.method, FAMILY | UNROLLED)
+    if study.base.boost != "none":
+        raise ParamsError(f"{where}.base.boost: a study measures one run at a time; set boost: none")
     base = _typed_settings(f"{where}.base", study.base)
     grids = tuple(_typed_grid(f"{where}.grids[{i}]", base, grid) for i, grid in enumerate(study.grids))
     needed = FIGURES[study.figure]

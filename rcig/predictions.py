@@ -1,5 +1,6 @@
 """What networks predict for every test image, and what that says: classes mixed up, and images that are hard."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,3 +67,23 @@ def by_hardness(found: Predictions, reference: Predictions) -> pd.DataFrame:
         for count in np.unique(misses).tolist()
     ]
     return pd.DataFrame(records, columns=["seed", "network", "missed", "images", "value"])
+
+
+STRATA = {"none": (0.0, 0.0), "up to 25 %": (0.0, 0.25), "25 to 50 %": (0.25, 0.5), "50 to 75 %": (0.5, 0.75)} | {
+    "more": (0.75, 1.0)
+}
+"""Strata of hardness in words and as bounds, of which the lower is no part: how many networks miss an image."""
+
+
+def hardness(sets: Iterable[Predictions]) -> np.ndarray:
+    """(n,): the share of all networks, whatever they were trained on, that miss each test image."""
+    return np.concatenate([~found.correct.reshape(-1, len(found.labels)) for found in sets]).mean(0)
+
+
+def by_stratum(found: Predictions, score: np.ndarray) -> dict[str, float]:
+    """Mean accuracy of the networks on the images of each of STRATA; NaN where there is none."""
+    inside = {
+        words: (score == 0) if high == 0 else (score > low) & (score <= high) for words, (low, high) in STRATA.items()
+    }
+    correct = found.correct.mean((0, 1))
+    return {words: float(correct[mask].mean()) if mask.any() else float("nan") for words, mask in inside.items()}

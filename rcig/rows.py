@@ -44,14 +44,12 @@ Row = dict[str, Any]
 
 
 def of_networks(experiment: Experiment, values: Iterable[float], **where: Any) -> list[Row]:
-    """One row for each of the networks' values; `where` gives protocol, architecture, width, seed and metric."""
-    return by_network(
-        values,
-        dataset=experiment.dataset,
-        images_per_class=experiment.images_per_class,
-        method=experiment.method,
-        **where,
-    )
+    """One row for each of the networks' values; `where` gives protocol, architecture, width, seed and metric.
+
+    It may give another name than the experiment's to the method.
+    """
+    set_of = {"dataset": experiment.dataset, "images_per_class": experiment.images_per_class}
+    return by_network(values, **set_of | {"method": experiment.label} | where)
 
 
 def by_network(values: Iterable[float], **shared: Any) -> list[Row]:

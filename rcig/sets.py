@@ -76,7 +76,7 @@ def card(distilled: DistilledSet, summary: Mapping[str, Any] | None = None, pict
             " pixels are cut to what 8 bits can hold. Code and data are fingerprints: equal ones, equal files.",
             "",
             "```json",
-            json.dumps({"settings": meta["settings"], "loop": meta["loop"]}, indent=2),
+            json.dumps({name: meta[name] for name in ("settings", "loop", "basis", "boost") if name in meta}, indent=2),
             "```",
             "",
         ]

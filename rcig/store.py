@@ -78,6 +78,9 @@ PREDICTIONS = Schema(
 )
 """of k networks for each of s seeds, on n test images"""
 
+SCORES = Schema("table of hardness scores", {"missed": ("int32", "n"), "networks": ("int32", "")})
+"""how many of so many networks miss each image of a training split"""
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:

@@ -106,6 +106,14 @@ def update(
     return TrainState(variables | {"params": params}, optimizer_state)
 
 
+def draw(key: jax.Array, count: int, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """That many random images with their labels, none twice; of a smaller set all."""
+    if len(x) <= count:
+        return x, y
+    index = jax.random.choice(key, len(x), (count,), replace=False)
+    return x[index], y[index]
+
+
 def course(net: Net, schedule: Schedule, networks: int) -> Callable[..., Iterator[tuple[int, Variables]]]:
     """Train networks from scratch and look at them on the way. Compiled once, whatever the steps and learning rates.
 
@@ -123,10 +131,7 @@ def course(net: Net, schedule: Schedule, networks: int) -> Callable[..., Iterato
     ) -> TrainState:
         def step(i: jax.Array, state: TrainState) -> TrainState:
             batch_key, augment_key = jax.random.split(jax.random.fold_in(key, i))
-            images, labels = x, y
-            if len(x) > schedule.batch_size:
-                index = jax.random.choice(batch_key, len(x), (schedule.batch_size,), replace=False)
-                images, labels = x[index], y[index]
+            images, labels = draw(batch_key, schedule.batch_size, x, y)
             images = schedule.augment(augment_key, images)
             return update(net, schedule.optimizer(rate), state, images, labels, schedule.loss)
 

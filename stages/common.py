@@ -39,4 +39,5 @@ def machine() -> str:
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     device = jax.devices()[0]
     accelerator = "" if device.platform == "cpu" else f", {len(jax.devices())} × {device.device_kind}"
-    return f"{model}, {len(os.sched_getaffinity(0))} cores{accelerator}"
+    count = len(os.sched_getaffinity(0))
+    return f"{model}, {count} {'core' if count == 1 else 'cores'}{accelerator}"

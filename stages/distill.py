@@ -4,9 +4,12 @@ import dataclasses
 import importlib.metadata
 import io
 import json
+import math
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,10 +17,12 @@ import pandas as pd
 
 import rcig
 from rcig import distill, params, passes, store, whiten
+from rcig.distill import basis as bases
 from rcig.distill import loop
 from stages.common import DISTILLED, RESULTS, machine, run
 from stages.distilling import (
     CHECKPOINTS,
+    Source,
     digest,
     estimate,
     load_source,
@@ -46,18 +51,34 @@ def distill_all(name: str, writes: bool) -> None:
     checkpoints = CHECKPOINTS / f"{name}-{digest(origin, source.dataset, experiment)}"
     sets, curves = [], []
     for seed in experiment.seeds:
-        task = make_task(source, experiment, seed)
-        checkpoint, step = checkpoints / f"{seed}.npz", None
-        if task.steps >= LONG and not checkpoint.exists():
-            words, step = estimate(task)
-            print(f"{name} seed {seed}: {words}", file=sys.stderr, flush=True)
-        distilled, curve = loop.distill(task, source.heldout_accuracy, checkpoint, f"{name} seed {seed}", step)
+        distilled, curve = grow(source, experiment, seed, checkpoints, f"{name} seed {seed}")
         sets.append(distilled)
-        curves.append(pd.DataFrame(curve).assign(seed=seed))
+        curves.append(curve)
     if writes:
         chosen = dataclasses.replace(experiment, settings=distill.chosen_settings(source.dataset, experiment))
         save(name, chosen, source.real, origin, sets, pd.concat(curves))
         shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def grow(
+    source: Source, experiment: params.Experiment, seed: int, checkpoints: Path, label: str
+) -> tuple[distill.Distilled, pd.DataFrame]:
+    """The set of one seed and its training curve; a boosted set block after block, whose steps and seconds add up."""
+    distilled: Any = None
+    curves, steps, seconds = [], 0, 0.0
+    for count in experiment.blocks:
+        task = make_task(source, experiment, seed, distilled)
+        boosted = len(experiment.blocks) > 1
+        checkpoint, step = checkpoints / (f"{seed}-{count}.npz" if boosted else f"{seed}.npz"), None
+        title = f"{label}, {count} per class" if boosted else label
+        if task.steps >= LONG and not checkpoint.exists():
+            words, step = estimate(task)
+            print(f"{title}: {words}", file=sys.stderr, flush=True)
+        distilled, rows = loop.distill(task, source.heldout_accuracy, checkpoint, title, step)
+        curve = pd.DataFrame(rows).assign(seed=seed, **({"block": count} if boosted else {}))
+        curves.append(curve.assign(step=curve["step"] + steps, seconds=curve["seconds"] + seconds))
+        steps, seconds = curves[-1]["step"].max(), curves[-1]["seconds"].max()
+    return distilled, pd.concat(curves)
 
 
 def revision() -> str | None:
@@ -78,11 +99,17 @@ def save(
     curve: pd.DataFrame,
 ) -> None:
     """Curve and summary first; the distilled set itself last."""
+    count, *shape = sets[0].images.shape
+    classes = len(real.class_names)
+    basis = None if isinstance(experiment.basis, str) else experiment.basis
+    numbers = bases.numbers(count, classes, math.prod(shape), basis)
     summary = {
         "experiment": name,
         "dataset": experiment.dataset,
         "images_per_class": experiment.images_per_class,
-        "method": experiment.method,
+        "method": experiment.label,
+        "numbers": numbers,
+        "storage_images_per_class": -(-numbers // bases.numbers(classes, classes, math.prod(shape), None)),
         "width": experiment.width,
         "seeds": experiment.seeds,
         "steps": int(curve["step"].max()),
@@ -105,7 +132,7 @@ def save(
     meta = {
         "dataset": experiment.dataset,
         "images_per_class": experiment.images_per_class,
-        "method": experiment.method,
+        "method": experiment.label,
         "seeds": experiment.seeds,
         "class_names": real.class_names,
         "mean": real.whitening.mean.tolist(),
@@ -114,6 +141,8 @@ def save(
         **origin,
         "settings": dataclasses.asdict(experiment.settings),
         "loop": dataclasses.asdict(experiment.loop),
+        "basis": experiment.basis,
+        "boost": experiment.boost if isinstance(experiment.boost, str) else dataclasses.asdict(experiment.boost),
     }
     store.save(
         DISTILLED / f"{name}.npz",

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from rcig import distill, nets, params, train, whiten
+from rcig import distill, nets, params, store, train, whiten
 from rcig.data import splits
-from rcig.distill import loop
+from rcig.data.splits import View
+from rcig.distill import blocks, loop
 from rcig.distill.given import load_external
 from stages.common import DATA
 from stages.real import Real, load_real, visible
@@ -48,40 +49,75 @@ def load_source(settings: params.Params, experiment: params.Experiment) -> Sourc
     return Source(dataset, real, accuracy)
 
 
-def make_task(source: Source, experiment: params.Experiment, seed: int) -> loop.Task:
-    """The run of an experiment from that seed. Raises ParamsError where its settings do not fit its set."""
+def make_task(
+    source: Source, experiment: params.Experiment, seed: int, before: distill.Distilled | None = None
+) -> loop.Task:
+    """The run of an experiment from that seed, or of its next block. Raises ParamsError where settings do not fit.
+
+    `before`: the blocks that are there already, of an experiment with `boost`.
+    """
+    seen = visible(source.real.seen, experiment, seed)
+    own_seed = seed if before is None else blocks.seed_of(seed, len(before.images))
+    start = initial(source, experiment, own_seed, seen)
+    mobility = None
+    if before is not None and not isinstance(experiment.boost, str):
+        mobility = (experiment.boost.mobility,) * len(before.images) + (1.0,) * len(start.images)
+        start = blocks.join(before, start)
     return loop.Task(
-        distill.make(source.dataset, experiment),
-        initial(source, experiment, seed),
-        visible(source.real.seen, experiment, seed),
+        distill.make(source.dataset, experiment, mobility),
+        start,
+        seen,
         source.dataset.classes,
         source.real.whitening,
         params.steps(source.dataset, experiment),
         experiment.loop.batch_size,
         experiment.loop.validate_every,
-        seed,
+        own_seed,
         experiment.loop.returned,
         experiment.loop.precision,
+        None if isinstance(experiment.hardness, str) else load_weights(experiment.hardness, seen),
     )
 
 
-def initial(source: Source, experiment: params.Experiment, seed: int) -> distill.Distilled:
-    """The set a run starts from: random real images, or noise, with hard labels; or a set made elsewhere."""
+def initial(source: Source, experiment: params.Experiment, seed: int, seen: View) -> distill.Distilled:
+    """The first block of a run: random real images, or noise, with hard labels; or a set made elsewhere."""
     classes, dataset = source.dataset.classes, source.dataset
     if isinstance(experiment.settings, params.ExternalParams):
         shape = (dataset.resolution, dataset.resolution, dataset.channels)
         count = experiment.images_per_class * classes
         return load_external(experiment.settings, source.real.whitening, shape, count, classes)
-    seen = visible(source.real.seen, experiment, seed)
-    chosen = seen.take(splits.sample_per_class(seen.labels, experiment.images_per_class, classes, seed))
+    chosen = seen.take(splits.sample_per_class(seen.labels, experiment.blocks[0], classes, seed))
     images = whiten.apply(source.real.whitening, chosen.images)
-    if experiment.initialisation == "noise":
+    if experiment.initialisation != "real":
         images = jax.random.normal(jax.random.key(seed), images.shape)
+    if experiment.initialisation == "unit_noise":
+        images = images / jnp.linalg.norm(images.reshape(len(images), -1), axis=1)[:, None, None, None]
     return distill.Distilled(images, jax.nn.one_hot(chosen.labels, classes) - 1 / classes, jnp.zeros(()))
 
 
+def load_weights(hardness: params.HardnessParams, seen: View) -> np.ndarray:
+    """How often each of these images is to be drawn, in proportion. Raises ParamsError for scores that do not fit."""
+    where = f"hardness.scores {hardness.scores}"
+    path = Path(hardness.scores)
+    if not path.exists():
+        raise params.ParamsError(f"{where}: no such file; make scores by `python -m stages.score EXPERIMENT`")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != hardness.sha256:
+        raise params.ParamsError(f"{where}: its sha256 is {found}, not {hardness.sha256}; correct it if that is right")
+    scores = store.load(path, store.SCORES)
+    if len(scores["missed"]) != len(seen.split.labels):
+        raise params.ParamsError(
+            f"{where}: scores of {len(scores['missed'])} images, the training split has {len(seen.split.labels)};"
+            " use those of this dataset"
+        )
+    return 1 + hardness.strength * scores["missed"][seen.members] / scores["networks"]
+
+
 def returned_accuracy(experiment: params.Experiment, curve: pd.DataFrame) -> pd.Series:
-    """Held-out accuracy of the returned set of every seed."""
+    """Held-out accuracy of the returned set of every seed; of a boosted one as it is with its last block."""
+    if "block" in curve:
+        curve = curve[curve["block"] == curve["block"].max()]
     measured = curve.groupby("seed")["heldout_accuracy"]
     return measured.max() if experiment.loop.returned == "best" else measured.last()
 

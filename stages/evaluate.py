@@ -1,4 +1,4 @@
-"""evaluate EXPERIMENT: test accuracy of networks trained on the distilled set, by each protocol.
+"""evaluate EXPERIMENT: test accuracy of networks trained on the distilled set, and on parts of it, by each protocol.
 
 What the networks of the first protocol predict is kept for every test image.
 """
@@ -10,9 +10,13 @@ from stages.inputs import Inputs, Judged, judge, load_inputs, networks
 
 def main(name: str) -> None:
     inputs = load_inputs(name)
-    found = [by_protocol(inputs, protocol) for protocol in inputs.experiment.evaluate.protocols]
+    settings = inputs.experiment.evaluate
+    found, parts = (
+        [by_protocol(chosen, protocol) for chosen in sets for protocol in settings.protocols]
+        for sets in ([inputs], map(inputs.part, settings.subsets))
+    )
     folder = RESULTS / "evaluate"
-    rows.save(folder / f"{name}.csv", name, [row for judged in found for row in judged.rows])
+    rows.save(folder / f"{name}.csv", name, [row for judged in found + parts for row in judged.rows])
     predictions.save(folder / f"{name}-predictions.npz", found[0].predicted, inputs.test.labels, inputs.class_names)
 
 

@@ -1,5 +1,6 @@
 """What the judging stages share: a distilled set, the test split of its dataset, and networks tested on it."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 
 from rcig import distill, nets, params, rows, store, train, whiten
 from rcig.data import splits
+from rcig.distill import blocks
 from rcig.nets import Variables
 from stages.common import DISTILLED
 from stages.real import load_split, load_whitening
@@ -26,6 +28,23 @@ class Inputs(NamedTuple):
     """(seeds, n, C)"""
     test: splits.View
     class_names: list[str]
+    method: str
+    """in the rows of what is found"""
+
+    def part(self, per_class: int) -> "Inputs":
+        """The same with so many images per class of every seed's set, see rcig.distill.blocks."""
+        experiment, boosted = self.experiment, not isinstance(self.experiment.boost, str)
+        sizes = per_class, experiment.images_per_class, self.dataset.classes
+        chosen = np.stack([blocks.part(*sizes, boosted, seed) for seed in experiment.seeds])
+        rows = np.arange(len(chosen))[:, None]
+        judged = dataclasses.replace(experiment.evaluate, subsets=())
+        smaller = dataclasses.replace(experiment, images_per_class=per_class, boost="none", evaluate=judged)
+        return self._replace(
+            experiment=smaller,
+            images=self.images[rows, chosen],
+            labels=self.labels[rows, chosen],
+            method=f"{self.method}+subset",
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -54,6 +73,7 @@ def load_inputs(name: str) -> Inputs:
         distilled["labels"],
         splits.whole(test),
         class_names,
+        experiment.label,
     )
 
 
@@ -111,6 +131,7 @@ def judge(
         for step, variables in trained.course(jax.random.key(seed), x, labels(y), **course):
             logits = trained.outputs(variables, inputs.test)
             values = train.accuracy(logits, inputs.test.labels)
-            found += rows.of_networks(inputs.experiment, values, **where, seed=seed, step=step, metric="accuracy")
+            place = where | {"method": inputs.method, "seed": seed, "step": step}
+            found += rows.of_networks(inputs.experiment, values, **place, metric="accuracy")
         predicted.append(logits.argmax(-1))
     return Judged(found, np.stack(predicted))

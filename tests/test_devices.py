@@ -27,6 +27,7 @@ from jax.sharding import AxisType, Mesh
 from rcig import passes
 from rcig.data.splits import Split, whole
 from rcig.distill import Distilled, implicit, loop
+from rcig.distill.outer import Setting
 from rcig.nets import build
 from rcig.whiten import fit
 from test_inner import SETTINGS
@@ -46,7 +47,7 @@ for name, (numbers, changes) in cases.items():
     for devices in numbers:
         mesh = Mesh(np.array(jax.devices()[:devices]), (passes.AXIS,), axis_types=(AxisType.Auto,))
         with jax.set_mesh(mesh):
-            method = implicit.implicit_gradient(net, settings, 1e-3, False, 4)
+            method = implicit.implicit_gradient(net, settings, 1e-3, False, Setting(4))
             task = loop.Task(method, start, whole(train), 3, fit(train.images, "standard"), 4, 16, 4, seed=0)
             distilled, _ = loop.distill(task, lambda s: 0.0, Path(sys.argv[1]) / f"{name}{devices}.npz", name)
             sets.append(np.asarray(distilled.images))

@@ -14,7 +14,8 @@ from test_train import blobs
 
 from rcig import passes, train
 from rcig.data.splits import Split, whole
-from rcig.distill import Batch, Distilled, implicit, pool
+from rcig.distill import Batch, Distilled, implicit, pool, support
+from rcig.distill.outer import Setting
 from rcig.distill.rates import BACK, GROWTH, INTERVAL, LOWER, LOWEST, RAISE, Rate, adapt, choose
 from rcig.inner import Rates
 from rcig.nets import build
@@ -64,13 +65,13 @@ def run(settings: Any, steps: int, seed: int = 0) -> tuple[Any, list[float], lis
         depth=2,
         temperature=settings.softplus_temperature,
     )
-    method = implicit.implicit_gradient(net, settings, l2_rate=1e-3, mirror=False, steps=steps)
+    method = implicit.implicit_gradient(net, settings, l2_rate=1e-3, mirror=False, setting=Setting(steps))
     state, step = method.init(jax.random.key(seed), noise()), jax.jit(method.step)
     losses, sets = [], []
     for i in range(steps):
         state, info = step(jax.random.key(1000 * seed + i), state, batch())
         losses.append(float(info["loss"]))
-        sets.append(state.distilled)
+        sets.append(state.position.coordinates)
     return (method, state), losses, sets
 
 
@@ -125,7 +126,7 @@ def test_a_seed_fixes_every_bit() -> None:
     first, second, other = (run(QUICK, 4, seed)[0][1] for seed in (1, 1, 2))
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert not np.array_equal(first.distilled.images, other.distilled.images)
+    assert not np.array_equal(first.position.coordinates.images, other.position.coordinates.images)
 
 
 @pytest.mark.parametrize("name", RCIG_OTHERS_SLOW)
@@ -138,7 +139,7 @@ def test_the_step_is_compiled_once(name: str, caplog: pytest.LogCaptureFixture) 
 
 def test_the_gradient_does_not_depend_on_how_the_batch_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = Rates(Rate.start("auto"), Rate.start("auto"))
-    set_up = partial(implicit.support, mirror=False)
+    set_up = partial(support, mirror=False)
     grads = []
     for size in (32, 8, 7):
         monkeypatch.setattr(passes, "CPU_PASS", size)

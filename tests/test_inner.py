@@ -16,8 +16,9 @@ from jax.flatten_util import ravel_pytree
 from tiny import Tiny, tiny
 
 from rcig import inner
-from rcig.distill.base import Distilled
-from rcig.distill.implicit import label_margin, make_problem, meta_gradient, platt, squared, support
+from rcig.distill.base import Distilled, support
+from rcig.distill.implicit import label_margin, make_problem, meta_gradient
+from rcig.distill.outer import platt, squared
 from rcig.distill.rates import Rate
 from rcig.inner import Outputs, Problem, Rates, Weights
 from rcig.params import FAMILY, ImplicitParams
@@ -30,6 +31,7 @@ SETTINGS = ImplicitParams(
     temperature_learning_rate=1e-2,
     learning_rate_floor=1.0,
     learn_labels=True,
+    clip_gradient="none",
     linearised=True,
     closed_form=True,
     body_weight=1.0,

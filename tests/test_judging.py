@@ -20,7 +20,7 @@ DATASET = dataclasses.replace(LOADED.datasets["mnist_sample"], resolution=8, cla
 EXPERIMENT = dataclasses.replace(
     LOADED.experiments["mnist_sample-ipc1-rcig"], images_per_class=2, seeds=(0, 1), chunk="all"
 )
-LABELS = np.tile(np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2]] - 1 / 3, (2, 1, 1))
+LABELS = np.tile(np.eye(3, dtype=np.float32)[[0, 0, 1, 1, 2, 2]] - 1 / 3, (2, 1, 1))
 
 
 def bright(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -34,8 +34,8 @@ def given(images: int = 100) -> inputs.Inputs:
     """Two distilled sets of six images, and test images whose raw form is the whitened one."""
     labels = (np.arange(images) % 3).astype(np.int32)
     test = splits.whole(splits.Split(bright(labels, 9), labels))
-    sets = np.stack([bright(np.array([0, 1, 2, 0, 1, 2]), seed) for seed in (0, 1)])
-    return inputs.Inputs(EXPERIMENT, DATASET, jnp.asarray, sets, LABELS, test, ["a", "b", "c"])
+    sets = np.stack([bright(np.array([0, 0, 1, 1, 2, 2]), seed) for seed in (0, 1)])
+    return inputs.Inputs(EXPERIMENT, DATASET, jnp.asarray, sets, LABELS, test, ["a", "b", "c"], "rcig")
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -89,6 +89,23 @@ def test_classes_may_come_in_any_order() -> None:
     means = [np.mean([row["value"] for row in some.rows]) for some in (first, second)]
     assert means[0] == pytest.approx(means[1], abs=0.05)
     assert (np.argsort(order)[first.predicted] == second.predicted).mean() > 0.9
+
+
+def test_a_part_of_a_set_is_judged_as_a_set_of_its_size() -> None:
+    part = given().part(1)
+    assert part.images.shape == (2, 3, 8, 8, 1)
+    assert (part.experiment.images_per_class, part.method) == (1, "rcig+subset")
+    for seed in (0, 1):
+        for image, label in zip(part.images[seed], part.labels[seed], strict=True):
+            place = [i for i, other in enumerate(given().images[seed]) if np.array_equal(image, other)]
+            assert len(place) == 1
+            np.testing.assert_array_equal(label, LABELS[seed][place[0]])
+    trained = inputs.networks(part, "conv", 4, SCHEDULE, 2)
+    judged = inputs.judge(part, trained, WHERE)
+    assert {(row["images_per_class"], row["method"]) for row in judged.rows} == {(1, "rcig+subset")}
+    boosted = dataclasses.replace(EXPERIMENT, boost=params.BoostParams(1, 0.0))
+    first = given()._replace(experiment=boosted, method="rcig+boost").part(1)
+    np.testing.assert_array_equal(first.images, given().images[:, :3])
 
 
 def test_the_learning_rate_is_chosen_on_held_out_images() -> None:

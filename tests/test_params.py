@@ -13,6 +13,7 @@ from rcig.data import sources
 from rcig.params import ParamsError
 
 RCIG, RANDOM, STEPS = "mnist_sample-ipc1-rcig", "mnist_sample-ipc1-random_real", "solver_steps"
+RAT = "mnist-ipc1-rat_bptt-compact"
 
 
 @pytest.fixture
@@ -23,9 +24,12 @@ def raw() -> dict[str, Any]:
     # lets a test change one of them alone.
     chosen = {"datasets": ["mnist_sample"], "full_dataset": ["mnist_sample"], "experiments": [RCIG, RANDOM]}
     chosen["studies"] = list(content["studies"])
-    return {
+    entries = {
         section: {name: copy.deepcopy(content[section][name]) for name in names} for section, names in chosen.items()
     }
+    unrolled = copy.deepcopy(content["shared"]["experiments"][RAT])
+    entries["experiments"][RAT] = unrolled | {"dataset": "mnist_sample"}
+    return entries
 
 
 def test_the_projects_own_settings_are_valid() -> None:
@@ -116,6 +120,74 @@ BAD = {
         r"expected learning_rate to be positive, got -1",
     ),
     "zero ridge": (["datasets", "mnist_sample", "l2_rate"], 0, r"expected l2_rate to be positive, got 0"),
+    "a window longer than all": (
+        ["experiments", RAT, "settings", "window"],
+        61,
+        r"window 61 is longer than the 60",
+    ),
+    "no inner step": (
+        ["experiments", RAT, "settings", "inner_steps"],
+        0,
+        "inner_steps to be positive, got 0",
+    ),
+    "a window of nothing": (["experiments", RAT, "settings", "window"], 0, r"expected window to be positive, got 0"),
+    "rat_bptt without its random window": (
+        ["experiments", RAT, "settings", "window_end"],
+        "last",
+        r"window_end: rat_bptt has random, got last; with another value it is another method",
+    ),
+    "bptt through a part": (
+        ["experiments", RAT],
+        {"method": "bptt", "settings": {"window_end": "last"}},
+        r"settings.window: bptt goes back through all 60 inner_steps, got 20; use t_bptt",
+    ),
+    "clip of zero": (["experiments", RCIG, "settings", "clip_gradient"], 0, r"clip_gradient to be positive, got 0"),
+    "a basis of nothing": (["experiments", RCIG, "basis"], 0, r"expected basis to be positive, got 0"),
+    "blocks that do not divide": (
+        ["experiments", RCIG],
+        {"images_per_class": 10, "boost": {"block": 4, "mobility": 0}},
+        r"boost: blocks of 4 images per class do not divide 10; give a divisor",
+    ),
+    "mobility of two": (
+        ["experiments", RCIG, "boost"],
+        {"block": 1, "mobility": 2},
+        "mobility between 0 and 1",
+    ),
+    "boost with a basis": (
+        ["experiments", RCIG],
+        {"boost": {"block": 1, "mobility": 0}, "basis": 5},
+        r"boost: a basis is shared by all blocks .*; set basis: none",
+    ),
+    "boost of real images": (
+        ["experiments", RANDOM, "boost"],
+        {"block": 1, "mobility": 0},
+        r"boost: nothing is distilled by random_real",
+    ),
+    "a part that is the whole": (
+        ["experiments", RCIG, "evaluate", "subsets"],
+        [1],
+        r"subsets: 1 is no part of a set of 1 images per class",
+    ),
+    "parts that are no blocks": (
+        ["experiments", RCIG],
+        {"images_per_class": 4, "boost": {"block": 2, "mobility": 0}, "evaluate": {"subsets": [3]}},
+        r"subsets: 3 images per class are not whole blocks of 2",
+    ),
+    "one part twice": (
+        ["experiments", RCIG],
+        {"images_per_class": 4, "evaluate": {"subsets": [2, 2]}},
+        r"expected subsets to be different numbers, got \[2, 2\]",
+    ),
+    "hardness without scores": (
+        ["experiments", RCIG, "hardness"],
+        {"strength": 1},
+        r"hardness.scores: missing; add it",
+    ),
+    "a study of a boosted set": (
+        ["studies", STEPS, "base", "boost"],
+        {"block": 1, "mobility": 0},
+        r"base.boost: a study measures one run at a time; set boost: none",
+    ),
     "choice": (
         ["experiments", RCIG, "settings", "outer_loss"],
         "hinge",
@@ -175,7 +247,7 @@ BAD = {
     "study of a method without settings": (
         ["studies", STEPS, "base", "method"],
         "random_real",
-        r"base.method: unknown method with settings to vary 'random_real'; known: cig, .*vig",
+        r"base.method: unknown method with settings to vary 'random_real'; known: bptt, .*vig",
     ),
     "unknown setting of a grid": (
         ["studies", STEPS, "grids", 0, "innersteps"],
@@ -222,6 +294,13 @@ BAD = {
 }
 
 
+def merged(old: Any, new: Any) -> Any:
+    """The new value; of a mapping over a mapping, only its keys are new."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    return old | {key: merged(old.get(key), value) for key, value in new.items()}
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_settings_name_the_key_and_the_value(raw: dict[str, Any], case: str) -> None:
     keys, value, message = BAD[case]
@@ -230,7 +309,8 @@ def test_bad_settings_name_the_key_and_the_value(raw: dict[str, Any], case: str)
     section = raw
     for key in keys[:-1]:
         section = section[key]
-    section[keys[-1]] = value
+    old = section.get(keys[-1]) if isinstance(section, dict) else section[keys[-1]]
+    section[keys[-1]] = merged(old, value)
     with pytest.raises(ParamsError, match=message) as error:
         params.parse_params(raw)
     assert "\n" not in str(error.value)

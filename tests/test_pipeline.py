@@ -14,6 +14,8 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 from workspaces import ran, run
 
+from rcig import store
+
 yaml = YAML()
 RCIG, RANDOM = "mnist_sample-ipc1-rcig", "mnist_sample-ipc1-random_real"
 STUDY = "subset"
@@ -150,17 +152,30 @@ def test_the_whole_pipeline_leaves_a_report_and_runs_once(tmp_path: Path) -> Non
     study["base"] |= {"images_per_class": 1, "width": 2, "loop": dict(study["base"]["loop"]) | {"steps": 4}}
     study |= {"grids": [{"subset": [5, "all"]}], "timing_steps": 1}
     full = settings["full_dataset"]["mnist_sample"] | {"width": 4, "steps": 20}
+    # The other family, boosted, with a part of it judged, at what a basis would store.
+    unrolled = settings["shared"]["experiments"]["mnist-ipc1-rat_bptt-compact"]
+    boosted = dict(experiment) | {"method": "rat_bptt", "images_per_class": 2, "seeds": [0], "chunk": "all"}
+    boosted |= {"boost": {"block": 1, "mobility": 0}, "attack": dict(experiment["attack"]) | {"trained_on": []}}
+    boosted |= {"settings": dict(unrolled["settings"]) | {"inner_steps": 4, "window": 2}}
+    boosted |= {"loop": dict(experiment["loop"]) | {"steps": 20}}
+    boosted |= {"evaluate": dict(experiment["evaluate"]) | {"protocols": ["loo2023"], "subsets": [1]}}
+    boosted["cross_arch"] = dict(experiment["cross_arch"]) | {"widths": {}}
     settings = {
         "datasets": {"mnist_sample": settings["datasets"]["mnist_sample"]},
         "full_dataset": {"mnist_sample": full},
-        "experiments": {RCIG: experiment},
+        "experiments": {RCIG: experiment, "boosted": boosted},
         "studies": {STUDY: study},
     }
     save(tmp_path, settings)
     run(tmp_path, "dvc", "init", "--no-scm", "-q")
     run(tmp_path, "dvc", "repro")
     table = pd.read_csv(tmp_path / "reports" / "results.csv")
-    accuracy = table[table.protocol == "loo2023"]
+    assert set(table[table.experiment == "boosted"].method) == {"rat_bptt+boost", "rat_bptt+boost+subset"}
+    summary = json.loads((tmp_path / "results" / "distill" / "boosted" / "summary.json").read_text())
+    assert (summary["steps"], summary["numbers"]) == (40, 20 * 784 + 200)
+    assert (tmp_path / "reports" / "figures" / "parts-mnist_sample-rat_bptt-loo2023-4.png").exists()
+    assert (tmp_path / "reports" / "figures" / "gradients-mnist_sample-ipc1.png").exists()
+    accuracy = table[(table.protocol == "loo2023") & (table.experiment == RCIG)]
     networks = {(0, 0), (0, 1), (1, 0), (1, 1)}
     assert set(zip(accuracy.seed, accuracy.network, strict=True)) == networks
     assert set(accuracy.step) == {500, 1000}
@@ -177,6 +192,15 @@ def test_the_whole_pipeline_leaves_a_report_and_runs_once(tmp_path: Path) -> Non
     assert (tmp_path / "reports" / "figures" / f"study-{STUDY}.png").exists()
     assert (tmp_path / "reports" / "index.html").read_text().count("data:image/webp;base64,") >= 2
     assert "up to date" in run(tmp_path, "dvc", "repro")
+
+    hardness = yaml.load(run(tmp_path, sys.executable, "-m", "stages.score", RCIG))["hardness"]
+    experiment["hardness"] = dict(hardness) | {"strength": 1}
+    save(tmp_path, settings)
+    run(tmp_path, "dvc", "repro", f"distill@{RCIG}")
+    scores = store.load(tmp_path / hardness["scores"], store.SCORES)
+    assert scores["networks"] == 4
+    assert len(scores["missed"]) == 4000
+    assert 0 < scores["missed"].mean() < 4
 
 
 BAD_RUNS = {

@@ -25,6 +25,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from rcig import params, predictions
+from rcig import report as reports
 from rcig import rows as tidy
 from rcig.report import Report, collect, figures, page, render, tables, write
 from rcig.report.studies import Measured
@@ -155,6 +156,8 @@ def summary(experiment: str, **changes: Any) -> dict[str, Any]:
         "dataset": dataset,
         "images_per_class": images_per_class,
         "method": method,
+        "numbers": 1000 * images_per_class,
+        "storage_images_per_class": images_per_class,
         "width": 32,
         "seeds": [0, 1],
         "steps": 20,
@@ -289,6 +292,8 @@ def test_accuracy_against_loops(report: Report) -> None:
         assert line["No augmentation"] == over_seeds("evaluate", experiment=name, protocol="loo2023")
         assert line["Augmentation"] == over_seeds("evaluate", experiment=name, protocol="loo2023_augmented")
         assert (line["Seeds"], line["Distilled at width"], line["Distilled on"]) == (2, 32, "two cores")
+        assert line["Numbers"] == "10,000"
+    assert table.iloc[0]["Numbers"] == "", "no summary says what the full dataset stores"
     assert table.iloc[0]["Distilled on"] == "", "nothing is distilled of the full dataset"
 
 
@@ -329,13 +334,13 @@ def test_the_full_dataset_stands_in_the_column_of_its_augmentation(report: Repor
 def test_other_protocols_have_a_column_where_they_were_run(report: Report) -> None:
     rows = report.rows[report.rows["protocol"] == "loo2023"].assign(protocol="narrow_sgd", architecture="narrow_in")
     table = tables.accuracy(pd.concat([report.rows, rows], ignore_index=True), report.summaries)
-    assert list(table.columns[6:10]) == ["No augmentation", "Augmentation", "Narrow, SGD", "Published"]
+    assert list(table.columns[7:11]) == ["No augmentation", "Augmentation", "Narrow, SGD", "Published"]
     for line in table.to_dict("records")[1:]:
         assert line["Narrow, SGD"] == line["No augmentation"]
 
 
 def test_sets_of_one_size_are_compared_by_seed(report: Report) -> None:
-    table = tables.comparisons(report.rows)
+    table = tables.comparisons(report.rows, report.summaries)
     assert len(table) == 2, "digits-rcig and digits_again by two protocols; all other sets are alone in their size"
     for line in table.to_dict("records"):
         protocol = {"No augmentation": "loo2023", "Augmentation": "loo2023_augmented"}[line["Protocol"]]
@@ -353,6 +358,84 @@ def test_sets_of_one_size_are_compared_by_seed(report: Report) -> None:
         assert mean > 0
         assert line["Difference"] == f"{100 * mean:.1f} [{100 * (mean - half):.1f}, {100 * (mean + half):.1f}]"
         assert (line["Seeds"], line["Caution"]) == (2, "2 seeds: a very wide interval")
+
+
+def with_parts(report: Report) -> Report:
+    """The report with digits-rcig boosted, a part of digits_again, and the random set stored as a basis."""
+    rows = report.rows
+    boosted = rows["experiment"] == "digits-rcig"
+    of_part = rows[rows["experiment"] == "digits_again"].assign(images_per_class=5, method="rcig+subset")
+    first = rows[boosted].assign(images_per_class=5, method="rcig+boost+subset")
+    rows = rows.assign(method=rows["method"].where(~boosted, "rcig+boost"))
+    summaries = dict(report.summaries)
+    summaries["cifar10-ipc10-random"] = summaries["cifar10-ipc10-random"] | {"storage_images_per_class": 3}
+    return report._replace(rows=pd.concat([rows, of_part, first], ignore_index=True), summaries=summaries)
+
+
+def test_sets_are_compared_by_what_they_store_and_parts_by_their_size(report: Report) -> None:
+    found = with_parts(report)
+    twin = found.rows[found.rows["experiment"] == "digits_again"]
+    twin = twin[twin["method"] == "rcig"].assign(experiment="plain", dataset="cifar10", images_per_class=3)
+    table = tables.comparisons(pd.concat([found.rows, twin], ignore_index=True), found.summaries)
+    pairs = {(line["Size"], frozenset((line["Set"], line["Less"]))) for line in table.to_dict("records")}
+    assert pairs == {
+        (10, frozenset(("digits-rcig", "digits_again"))),
+        (5, frozenset(("digits-rcig, a part", "digits_again, a part"))),
+        (3, frozenset(("plain", "cifar10-ipc10-random"))),
+    }
+    accuracy = tables.accuracy(found.rows, found.summaries).set_index(["Experiment", "Method"])["Numbers"]
+    assert accuracy["digits_again", "rcig+subset"] == "5,000"
+    assert accuracy["digits-rcig", "rcig+boost"] == "10,000"
+
+
+def test_parts_are_drawn_where_there_are_any(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: dict[str, list[tuple[float, float]]] = {}
+    draw = Axes.errorbar
+
+    def spy(axes: Axes, x: Any, y: Any, error: Any, **look: Any) -> Any:
+        lines[look["label"]] = list(zip(x, y, strict=True))
+        return draw(axes, x, y, error, **look)
+
+    monkeypatch.setattr(Axes, "errorbar", spy)
+    assert figures.parts(tables.final(report.rows)) == {}
+    rows = with_parts(report).rows
+    drawn = figures.parts(tables.final(rows[rows["protocol"] == "loo2023"]))
+    assert list(drawn) == ["mnist_sample-rcig-loo2023-64"]
+    mean = {name: statistics.fmean(select("evaluate", experiment=name, protocol="loo2023")) for name in EXPERIMENTS}
+    assert {name: dict(line) for name, line in lines.items()} == {
+        "distilled at that size": {10: pytest.approx(mean["digits_again"])},
+        "random part of one set": {5: pytest.approx(mean["digits_again"])},
+        "first blocks of one set": dict.fromkeys((5, 10), pytest.approx(mean["digits-rcig"])),
+    }
+
+
+def test_gradients_are_drawn_of_methods_that_measure_them() -> None:
+    plain = curve(0.5)
+    assert figures.gradients({"plain": plain}) is None
+    known = plain.assign(gradient_norm=plain["loss"], gradient_variance=plain["loss"] ** 2)
+    assert figures.gradients({"plain": plain, "known": known}) == figures.gradients({"known": known}) != None  # noqa: E711
+
+
+def test_hardness_is_the_share_of_all_networks_that_miss_an_image() -> None:
+    found = predicted(seeds=2)
+    never = found._replace(predicted=np.tile(found.labels, (1, 4, 1)))
+    score = predictions.hardness([found, never])
+    np.testing.assert_allclose(score, [0.5] * 10 + [0.25] * 10 + [0.0] * 20)
+    strata = predictions.by_stratum(found, score)
+    assert strata["none"] == 1.0
+    assert strata["up to 25 %"] == 0.5
+    assert strata["25 to 50 %"] == 0.0
+    assert all(math.isnan(strata[words]) for words in ("50 to 75 %", "more"))
+
+
+def test_strata_are_drawn_of_methods_with_several_sizes(report: Report) -> None:
+    assert reports.strata(report) == {}
+    summaries = dict(report.summaries)
+    summaries["digits_again"] = summaries["digits_again"] | {"storage_images_per_class": 50}
+    found = reports.strata(report._replace(summaries=summaries))
+    assert {method: list(sizes) for method, sizes in found["mnist_sample"].items()} == {"rcig": [10, 50]}
+    assert found["mnist_sample"]["rcig"][50]["none"] == 1.0
+    assert figures.strata(found["mnist_sample"]).startswith(b"\x89PNG")
 
 
 def test_what_a_dataset_holds(report: Report) -> None:

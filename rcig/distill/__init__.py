@@ -8,11 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from rcig.distill.base import Batch, Distilled, Distiller
+from rcig.distill.base import Batch, Distilled, Distiller, support
 from rcig.distill.given import given
-from rcig.distill.implicit import implicit_gradient, support
+from rcig.distill.implicit import implicit_gradient
+from rcig.distill.outer import Setting
+from rcig.distill.unrolled import unrolled_gradient
 from rcig.nets import Net, build
-from rcig.params import DatasetParams, Experiment, ImplicitParams, ParamsError, mirrored, steps
+from rcig.params import DatasetParams, Experiment, ImplicitParams, ParamsError, UnrolledParams, mirrored, steps
 
 __all__ = ["Batch", "Distilled", "Distiller", "chosen_settings", "make", "support"]
 
@@ -22,16 +24,30 @@ DENSE_MEMORY = 0.5
 """fraction of the device's memory that the Jacobian of solver dense may take"""
 
 
-def make(dataset: DatasetParams, experiment: Experiment) -> Distiller:
-    """The distiller that an experiment asks for. Raises ParamsError where its settings do not fit its set."""
-    if not isinstance(experiment.settings, ImplicitParams):
-        return given()
+def make(dataset: DatasetParams, experiment: Experiment, mobility: tuple[float, ...] | None = None) -> Distiller:
+    """The distiller that an experiment asks for. Raises ParamsError where its settings do not fit its set.
+
+    `mobility`: a factor on the updates of each image, see `outer.Setting`; all of those that a block starts with.
+    """
     settings = chosen_settings(dataset, experiment)
+    if not isinstance(settings, ImplicitParams | UnrolledParams):
+        return given()
     mirror = mirrored(dataset, experiment)
     if mirror and dataset.channels == 1:
         warnings.warn("mirror: true on grey images; a mirrored digit or letter is often another one", stacklevel=2)
+    basis = None if isinstance(experiment.basis, str) else experiment.basis
+    images = experiment.images_per_class * dataset.classes
+    if basis is not None and basis >= images:
+        warnings.warn(
+            f"basis {basis}: as many basis images as the {images} images, or more, store more than the images"
+            " themselves; lower it, or set basis: none",
+            stacklevel=2,
+        )
+    setting = Setting(steps(dataset, experiment), basis, mobility)
     net = _network(dataset, experiment)
-    return implicit_gradient(net, settings, dataset.l2_rate, mirror, steps(dataset, experiment))
+    if isinstance(settings, UnrolledParams):
+        return unrolled_gradient(net, settings, mirror, setting)
+    return implicit_gradient(net, settings, dataset.l2_rate, mirror, setting)
 
 
 def chosen_settings(dataset: DatasetParams, experiment: Experiment) -> Any:
@@ -67,14 +83,12 @@ def chosen_settings(dataset: DatasetParams, experiment: Experiment) -> Any:
 
 
 def _network(dataset: DatasetParams, experiment: Experiment) -> Net:
-    return build(
-        "conv_bn" if experiment.settings.batch_norm else "conv",
-        (dataset.resolution, dataset.resolution, dataset.channels),
-        dataset.classes,
-        width=experiment.width,
-        depth=dataset.depth,
-        temperature=experiment.settings.softplus_temperature,
-    )
+    shape, settings = (dataset.resolution, dataset.resolution, dataset.channels), experiment.settings
+    sizes = {"width": experiment.width, "depth": dataset.depth}
+    if isinstance(settings, UnrolledParams):
+        return build(settings.architecture, shape, dataset.classes, **sizes)
+    architecture = "conv_bn" if settings.batch_norm else "conv"
+    return build(architecture, shape, dataset.classes, **sizes, temperature=settings.softplus_temperature)
 
 
 def _memory_gib() -> float:

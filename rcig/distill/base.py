@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 
 class Distilled(NamedTuple):
@@ -15,6 +16,17 @@ class Distilled(NamedTuple):
     """(n, C), centred: a hard label is one-hot − 1/C"""
     log_temperature: jax.Array
     """() Platt log-temperature of the outer loss"""
+
+
+def support(
+    distilled: Distilled, mirror: bool, transform: Callable[[jax.Array], jax.Array] | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Images and labels that networks are fitted to: with mirroring, each also mirrored; then transformed."""
+    images, labels = distilled.images, distilled.labels
+    if mirror:
+        images = jnp.concatenate([images, images[:, :, ::-1]])
+        labels = jnp.concatenate([labels, labels])
+    return (images if transform is None else transform(images)), labels
 
 
 class Batch(NamedTuple):

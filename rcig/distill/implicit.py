@@ -15,81 +15,52 @@ import optax
 from rcig import inner
 from rcig.augment import augment
 from rcig.distill import pool as pools
-from rcig.distill.base import Batch, Distilled, Distiller, Info
+from rcig.distill.base import Batch, Distilled, Distiller, Info, support
+from rcig.distill.outer import Position, Setting, descend, on_real
 from rcig.distill.rates import Rate, adapt, choose
 from rcig.inner import Outputs, Problem, Rates, Solved, Weights
 from rcig.nets import Net, Variables
 from rcig.params import ImplicitParams
-from rcig.passes import map_images, sum_images
+from rcig.passes import map_images
 
 Support = Callable[[Distilled], tuple[jax.Array, jax.Array]]
 """distilled set -> images and labels that networks are fitted to"""
 
 
 class State(NamedTuple):
-    distilled: Distilled
-    optimizer: optax.OptState
-    average: Distilled
-    """exponential average of `distilled`, not yet corrected for its start at zero"""
-    steps_done: jax.Array
-    """()"""
+    position: Position
     pool: pools.Pool
     rates: Rates
     """the two learning rates of the solver `adam`, each a `Rate`"""
 
 
-def implicit_gradient(net: Net, params: ImplicitParams, l2_rate: float, mirror: bool, steps: int) -> Distiller:
-    """The method for a network, its settings, the ridge rate per image, mirroring, and the length of the run."""
+def implicit_gradient(net: Net, params: ImplicitParams, l2_rate: float, mirror: bool, setting: Setting) -> Distiller:
+    """The method for a network, its settings, the ridge rate per image, and mirroring."""
     pool_optimizer = optax.adam(params.pool_learning_rate)
-    optimizer = _outer_optimizer(params, steps)
+    outer = descend(optax.adabelief, params, setting)
 
     def init(key: jax.Array, distilled: Distilled) -> State:
         pool = pools.create(net, pool_optimizer, key, params.pool_size)
-        average = jax.tree.map(jnp.zeros_like, distilled)
         rates = Rates(Rate.start(params.inner_rate), Rate.start(params.inverse_rate))
-        return State(distilled, optimizer.init(distilled), average, jnp.zeros((), jnp.int32), pool, rates)
+        return State(outer.start(jax.random.fold_in(key, 0), distilled), pool, rates)
 
     def step(key: jax.Array, state: State, batch: Batch) -> tuple[State, Info]:
         member_key, steps_key, visit_key, solve_key, augment_key = jax.random.split(key, 5)
         index = jax.random.randint(member_key, (), 0, params.pool_size)
         transform = partial(augment, augment_key) if params.augment else None
         set_up = partial(support, mirror=mirror, transform=transform)
-        grad, rates, info = meta_gradient(
-            net,
-            params,
-            l2_rate,
-            set_up,
-            pools.member(state.pool, index),
-            state.rates,
-            solve_key,
-            state.distilled,
-            batch,
-        )
-        change, optimizer_state = optimizer.update(grad, state.optimizer, state.distilled)
-        distilled = optax.apply_updates(state.distilled, change)
-        average = optax.incremental_update(distilled, state.average, 1 - params.average_decay)
+        network = pools.member(state.pool, index)
+        distilled = outer.current(state.position)
+        found = meta_gradient(net, params, l2_rate, set_up, network, state.rates, solve_key, distilled, batch)
+        grad, rates, info = found
+        position, statistics = outer.move(state.position, grad)
         visits = pools.Visits(pool_optimizer, params.pool_age, params.pool_batch_size)
         pool_steps = jax.random.randint(steps_key, (), min(1, params.pool_steps), params.pool_steps + 1)
-        pool = pools.visit(net, visits, visit_key, state.pool, index, pool_steps, *set_up(distilled))
-        return State(distilled, optimizer_state, average, state.steps_done + 1, pool, rates), info
+        moved = set_up(outer.current(position))
+        pool = pools.visit(net, visits, visit_key, state.pool, index, pool_steps, *moved)
+        return State(position, pool, rates), info | statistics
 
-    def result(state: State) -> Distilled:
-        weight = 1 - params.average_decay ** state.steps_done.astype(jnp.float32)
-        average = jax.tree.map(lambda leaf: leaf / jnp.maximum(weight, 1e-8), state.average)
-        return jax.tree.map(partial(jnp.where, state.steps_done > 0), average, state.distilled)
-
-    return Distiller(init, step, result)
-
-
-def support(
-    distilled: Distilled, mirror: bool, transform: Callable[[jax.Array], jax.Array] | None = None
-) -> tuple[jax.Array, jax.Array]:
-    """Images and labels that networks are fitted to: with mirroring, each also mirrored; then transformed."""
-    images, labels = distilled.images, distilled.labels
-    if mirror:
-        images = jnp.concatenate([images, images[:, :, ::-1]])
-        labels = jnp.concatenate([labels, labels])
-    return (images if transform is None else transform(images)), labels
+    return Distiller(init, step, lambda state: outer.result(state.position))
 
 
 def meta_gradient(
@@ -113,7 +84,9 @@ def meta_gradient(
     problem = make_problem(net, params, l2_rate * len(distilled.images), network, x, y)
     solved = _solve(problem, params, rates, solve_key)
     shift, out = solved.weights.body, solved.outputs
-    outer, g, temperature_grad = _outer(problem, params, solved.weights, distilled.log_temperature, batch)
+    outer, g, temperature_grad = on_real(
+        params.outer_loss, partial(_logits, problem), solved.weights, distilled.log_temperature, batch
+    )
 
     if params.closed_form:
         direct_out, direct_y = inner.through_closed_form(problem, out, y, g.head)
@@ -148,8 +121,7 @@ def meta_gradient(
         adapt(rates.inner, solver_info.pop("inner_losses", None)),
         adapt(rates.inverse, solver_info.pop("inverse_losses", None)),
     )
-    norm = optax.tree.norm(grad)
-    return grad, rates, outer | {"log_temperature": distilled.log_temperature, "gradient_norm": norm} | solver_info
+    return grad, rates, outer | {"log_temperature": distilled.log_temperature} | solver_info
 
 
 def make_problem(
@@ -169,7 +141,8 @@ def make_problem(
     # Linearised training is centred: it starts at a prediction of zero (section 3.2).
     head = jnp.zeros_like(origin.head) if params.linearised else origin.head
     start = Weights(zero, None if params.closed_form else head)
-    subset = None if params.subset == "all" else params.subset
+    # The first blocks of a boosted set may have fewer images.
+    subset = None if params.subset == "all" or params.subset > len(x) else params.subset
     per_pass = None if params.images_per_pass == "auto" else params.images_per_pass
     return Problem(outputs, start, x, y, l2, params.body_weight, params.float64_solve, subset, per_pass)
 
@@ -185,23 +158,8 @@ def _solve(problem: Problem, params: ImplicitParams, rates: Rates, key: jax.Arra
     return inner.adam(problem, params.inner_steps, params.inverse_steps, chosen, key)
 
 
-def _outer(
-    problem: Problem, params: ImplicitParams, weights: Weights, log_temperature: jax.Array, batch: Batch
-) -> tuple[Info, Weights, jax.Array]:
-    """-> (loss and accuracy on real images, gradient by the weights, gradient by the temperature)."""
-
-    def total(weights: Weights, log_temperature: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        logits = inner.predict(problem.outputs(weights.body, batch.images), weights.head)
-        hits = (logits.argmax(1) == batch.labels.argmax(1)).sum()
-        return OUTER_LOSSES[params.outer_loss](logits, log_temperature, batch.labels).sum(), hits
-
-    def part(batch: Batch) -> Any:
-        return jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(weights, log_temperature, batch)
-
-    sums = sum_images(part, batch)
-    size = len(batch.images)
-    (loss, accuracy), (grad, temperature_grad) = jax.tree.map(lambda leaf: leaf / size, sums)
-    return {"loss": loss, "batch_accuracy": accuracy}, grad, temperature_grad
+def _logits(problem: Problem, weights: Weights, images: jax.Array) -> jax.Array:
+    return inner.predict(problem.outputs(weights.body, images), weights.head)
 
 
 def _image_cotangents(problem: Problem, function: Any, cotangent: Any, key: jax.Array) -> jax.Array:
@@ -227,30 +185,3 @@ def label_margin(labels: jax.Array) -> jax.Array:
     """−mean min(y₍₁₎ − y₍₂₎, 1/(2C)): keeps the top label of an image ahead (as in the public reference code)."""
     best, second = jax.lax.top_k(labels, 2)[0].T
     return -jnp.minimum(best - second, 1 / (2 * labels.shape[1])).mean()
-
-
-def platt(logits: jax.Array, log_temperature: jax.Array, labels: jax.Array) -> jax.Array:
-    """Cross-entropy of the logits times a learned temperature, per image (eq. 6)."""
-    return optax.softmax_cross_entropy(logits * jnp.exp(log_temperature), labels)
-
-
-def squared(logits: jax.Array, log_temperature: jax.Array, labels: jax.Array) -> jax.Array:
-    """Squared error to the centred labels, per image, the outer loss of FRePo; it has no temperature."""
-    return optax.l2_loss(logits, labels - 1 / labels.shape[1]).sum(1)
-
-
-OUTER_LOSSES = {"platt": platt, "squared": squared}
-
-
-def _outer_optimizer(params: ImplicitParams, steps: int) -> optax.GradientTransformation:
-    def adabelief(learning_rate: float) -> optax.GradientTransformation:
-        return optax.adabelief(optax.cosine_decay_schedule(learning_rate, steps, params.learning_rate_floor))
-
-    return optax.partition(
-        {
-            "set": adabelief(params.learning_rate),
-            "temperature": adabelief(params.temperature_learning_rate),
-            "fixed": optax.set_to_zero(),
-        },
-        Distilled("set", "set" if params.learn_labels else "fixed", "temperature"),  # type: ignore[arg-type]
-    )

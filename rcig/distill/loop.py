@@ -56,6 +56,8 @@ class Task(NamedTuple):
     """or "best": the set with the highest held-out accuracy among those measured"""
     precision: str = "float32"
     """of matrix products, see rcig.params.LoopParams"""
+    weights: np.ndarray | None = None
+    """how often each training image is to be drawn, in proportion; None: every image once in a pass"""
 
 
 class Progress(NamedTuple):
@@ -138,7 +140,7 @@ def reader(task: Task) -> Callable[[int], tuple[jax.Array, np.ndarray]]:
     examples = len(task.train.members)
 
     def read(i: int) -> tuple[jax.Array, np.ndarray]:
-        positions = batch_index(examples, task.batch_size, task.seed, i)
+        positions = batch_index(examples, task.batch_size, task.seed, i, task.weights)
         images, labels = task.train.take(np.sort(positions))  # files are read forwards
         return whitened(images), labels
 
@@ -156,9 +158,15 @@ def compiled_step(task: Task, key: jax.Array) -> Step:
     return jax.jit(step, donate_argnums=1, out_shardings=everywhere())
 
 
-def batch_index(examples: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """The examples of one batch: passes through a shuffled order, anew for every pass; a function of seed and step."""
+def batch_index(examples: int, batch_size: int, seed: int, step: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """The examples of one batch, none twice: a function of seed and step.
+
+    Passes through a shuffled order, anew for every pass; with weights, every batch is drawn for itself.
+    """
     batch_size = min(batch_size, examples)
+    if weights is not None:
+        rng = np.random.default_rng([seed, step, batch_size])
+        return rng.choice(examples, batch_size, replace=False, p=weights / weights.sum())
     epoch, position = divmod(step, examples // batch_size)
     return _order(examples, seed, epoch)[position * batch_size : (position + 1) * batch_size]
 

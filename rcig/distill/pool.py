@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from rcig.nets import Net, Variables
-from rcig.train import TrainState, start, update
+from rcig.train import TrainState, draw, start, update
 
 
 class Pool(NamedTuple):
@@ -44,10 +44,7 @@ def visit(
     old = jax.tree.map(lambda leaf: leaf[index], pool.networks)
 
     def step(i: jax.Array, state: TrainState) -> TrainState:
-        if len(x) <= visits.batch_size:
-            return update(net, visits.optimizer, state, x, y)
-        batch = jax.random.choice(jax.random.fold_in(batch_key, i), len(x), (visits.batch_size,), replace=False)
-        return update(net, visits.optimizer, state, x[batch], y[batch])
+        return update(net, visits.optimizer, state, *draw(jax.random.fold_in(batch_key, i), visits.batch_size, x, y))
 
     trained = jax.lax.fori_loop(0, steps, step, old)
     age = pool.age[index] + steps

@@ -9,7 +9,7 @@ import pandas as pd
 
 from rcig import rows as tidy
 from rcig.params import Study
-from rcig.predictions import Predictions, read
+from rcig.predictions import Predictions, by_stratum, hardness, read
 from rcig.report import figures, page, tables
 from rcig.report.studies import Measured
 from rcig.store import atomic_write
@@ -91,7 +91,7 @@ def render(report: Report) -> dict[str, bytes | str]:
     pairs = report.rows[["experiment", "dataset"]].drop_duplicates()
     written = {
         "accuracy": tables.accuracy(report.rows, report.summaries),
-        "comparisons": tables.comparisons(report.rows),
+        "comparisons": tables.comparisons(report.rows, report.summaries),
         "cross_architecture": tables.cross_architecture(report.rows),
         "robustness": tables.robustness(report.rows),
         "membership_inference": tables.membership_inference(report.rows),
@@ -101,6 +101,10 @@ def render(report: Report) -> dict[str, bytes | str]:
     }
     shown = {**written, "times": tables.times(report.summaries)}
     curves = {size: figures.training_curves(together) for size, together in _by_size(report).items()}
+    measured = {size: figures.gradients(together) for size, together in _by_size(report).items()}
+    gradients = {size: drawing for size, drawing in measured.items() if drawing is not None}
+    parts = figures.parts(tables.final(report.rows))
+    hardness_drawn = {dataset: figures.strata(sets) for dataset, sets in strata(report).items()}
     drawn = {name: figures.study(measured) for name, measured in report.studies.items()}
     data = {name: figures.dataset(facts) for name, facts in report.facts.items()}
     confusions = {name: figures.confusion(found) for name, found in report.predictions.items()}
@@ -115,6 +119,9 @@ def render(report: Report) -> dict[str, bytes | str]:
         **{f"tables/{name}.md": tables.to_markdown(table) for name, table in written.items()},
         **{f"tables/{name}.tex": tables.to_latex(table) for name, table in written.items()},
         **{f"figures/curves-{size}.png": png for size, png in curves.items()},
+        **{f"figures/gradients-{size}.png": png for size, png in gradients.items()},
+        **{f"figures/parts-{name}.png": png for name, png in parts.items()},
+        **{f"figures/strata-{dataset}.png": png for dataset, png in hardness_drawn.items()},
         **{f"figures/study-{name}.png": png for name, png in drawn.items()},
         **{f"figures/data-{name}.png": png for name, png in data.items()},
         **{f"figures/confusion-{name}.png": png for name, png in confusions.items()},
@@ -123,6 +130,9 @@ def render(report: Report) -> dict[str, bytes | str]:
             tables=shown,
             pictures=report.pictures,
             curves=curves,
+            gradients=gradients,
+            parts=parts,
+            strata=hardness_drawn,
             studies=report.studies,
             drawn=drawn,
             datasets=datasets,
@@ -136,13 +146,33 @@ def render(report: Report) -> dict[str, bytes | str]:
 
 
 def _by_size(report: Report) -> dict[str, dict[str, pd.DataFrame]]:
-    """Dataset and images per class -> the curves of the sets of this size, by experiment."""
+    """Dataset and size -> the curves of the sets that take the room of so many images per class, by experiment."""
     sizes: dict[str, dict[str, pd.DataFrame]] = {}
     for experiment, curve in report.curves.items():
         of = report.summaries.get(experiment)
-        size = experiment if of is None else f"{of['dataset']}-ipc{of['images_per_class']}"
+        size = experiment if of is None else f"{of['dataset']}-ipc{of['storage_images_per_class']}"
         sizes.setdefault(size, {})[experiment] = curve
     return sizes
+
+
+def strata(report: Report) -> dict[str, dict[str, dict[int, dict[str, float]]]]:
+    """Dataset -> method -> size -> accuracy by hardness, of methods with sets of several sizes.
+
+    Hardness is how many of the networks on all sets of the dataset miss an image.
+    """
+    found: dict[str, dict[str, dict[int, dict[str, float]]]] = {}
+    of = {name: summary for name, summary in report.summaries.items() if name in report.predictions}
+    for dataset in dict.fromkeys(summary["dataset"] for summary in of.values()):
+        sets = {name: report.predictions[name] for name, summary in of.items() if summary["dataset"] == dataset}
+        score = hardness(sets.values())
+        methods: dict[str, dict[int, dict[str, float]]] = {}
+        for name, predictions in sets.items():
+            sizes = methods.setdefault(of[name]["method"], {})
+            sizes.setdefault(of[name]["storage_images_per_class"], by_stratum(predictions, score))
+        several = {method: sizes for method, sizes in methods.items() if len(sizes) > 1}
+        if several:
+            found[dataset] = several
+    return found
 
 
 def _require_any(results: Path, what: str, patterns: tuple[str, ...], name: str) -> None:

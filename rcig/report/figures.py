@@ -117,7 +117,81 @@ def training_curves(curves: Mapping[str, pd.DataFrame]) -> bytes:
             _draw(by_time, measured, ("seconds", "heldout_accuracy"), **look, **dots)
             _draw(loss, smoothed(curve), ("step", "loss"), **look)
         figure.legend(*by_step.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        return _png(figure)
+        return png(figure)
+
+
+def gradients(curves: Mapping[str, pd.DataFrame]) -> bytes | None:
+    """Norm and variance of the gradient by the set against steps, of methods that measure both; None where none does.
+
+    Running medians, as for the loss; frames as those of `training_curves`.
+    """
+    known = {name: curve for name, curve in curves.items() if "gradient_variance" in curve}
+    if not known:
+        return None
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 3.1), dpi=200, layout="constrained")
+        panels = figure.subplots(1, 2)
+        titles = {"gradient_norm": "Norm of the gradient", "gradient_variance": "Variance of the gradient"}
+        for (experiment, curve), (dashes, colour) in zip(known.items(), cycle(product(_DASHES, COLOURS)), strict=False):
+            for axes, (column, title) in zip(panels, titles.items(), strict=True):
+                axes.set(title=title, xlabel="Step", yscale="log")
+                _draw(axes, smoothed(curve, column), ("step", column), color=colour, linestyle=dashes, label=experiment)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        return png(figure)
+
+
+@matplotlib.rc_context(_STYLE)
+def parts(rows: pd.DataFrame) -> dict[str, bytes]:
+    """Accuracy against images per class of sets, of their random parts, and of the first blocks of boosted ones.
+
+    By dataset, method, protocol and width, where parts were judged; means over networks and their standard deviation
+    (Feng et al. 2023, the intercorrelation of distilled images). `rows` are those of fully trained networks.
+    """
+    kinds = {"": "distilled at that size", "+subset": "random part of one set", "+boost": "first blocks of one set"}
+    accuracies = rows[rows["metric"] == "accuracy"]
+    drawn = {}
+    for method in sorted({name.split("+")[0] for name in accuracies["method"] if name.endswith("+subset")}):
+        names = {method: "", f"{method}+subset": "+subset", f"{method}+boost": "+boost"}
+        names[f"{method}+boost+subset"] = "+boost"
+        of_method = accuracies.assign(kind=accuracies["method"].map(names)).dropna(subset="kind")
+        for (data, protocol, width), some in of_method.groupby(["dataset", "protocol", "width"], sort=False):
+            if not some["method"].str.endswith("+subset").any():
+                continue
+            figure = Figure(figsize=(4.5, 3.1), dpi=200, layout="constrained")
+            axes = figure.subplots()
+            axes.set(title="Test accuracy", xlabel="Images per class")
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+            axes.set_xticks(sorted(some["images_per_class"].unique()))
+            for (kind, label), colour in zip(kinds.items(), COLOURS, strict=False):
+                line = some[some["kind"] == kind].groupby("images_per_class")["value"].agg(["mean", "std"]).fillna(0)
+                look: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 4, "capsize": 3, "label": label}
+                if len(line):
+                    axes.errorbar(line.index, line["mean"], line["std"], **look)
+            axes.legend(loc="lower right")
+            drawn[f"{data}-{method}-{protocol}-{width}"] = png(figure)
+    return drawn
+
+
+@matplotlib.rc_context(_STYLE)
+def strata(sets: Mapping[str, Mapping[int, Mapping[str, float]]]) -> bytes:
+    """By method a panel: accuracy on the test images of each stratum of hardness against images per class.
+
+    `sets`: method -> images per class -> accuracy by stratum, see rcig.predictions.
+    """
+    figure = Figure(figsize=(3.2 * len(sets), 3.1), dpi=200, layout="constrained")
+    panels = figure.subplots(1, len(sets), squeeze=False, sharey=True)[0]
+    for axes, (method, sizes) in zip(panels, sets.items(), strict=True):
+        axes.set(title=method, xlabel="Images per class", ylim=(-0.03, 1.03))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.set_xticks(sorted(sizes))
+        table = pd.DataFrame(dict(sizes)).T.sort_index()
+        for stratum, colour in zip(table, COLOURS, strict=False):
+            axes.plot(table.index, table[stratum], color=colour, marker="o", markersize=4, label=stratum)
+    legend = figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, title="Missed by"
+    )
+    legend.get_title().set_color(_INK)
+    return png(figure)
 
 
 _TRAINED_ON = {"real_members": "all members", "real_subset": "a real subset", "distilled": "the distilled set"}
@@ -158,7 +232,7 @@ def attack_curves(rows: pd.DataFrame) -> dict[str, bytes]:
         handles = figure.axes[0].get_legend_handles_labels()
         legend = figure.legend(*handles, loc="outside lower center", ncols=3, title="Trained on")
         legend.get_title().set_color(_INK)
-        drawn[str(experiment)] = _png(figure)
+        drawn[str(experiment)] = png(figure)
     return drawn
 
 
@@ -186,10 +260,10 @@ def confusion(found: Predictions) -> bytes:
     else:
         colours = figure.colorbar(image, format=PercentFormatter(1))
         colours.outline.set_visible(False)
-    return _png(figure)
+    return png(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
     """Without the opaque alpha channel: half of the bytes, of which the page and git keep every one."""
     drawn, buffer = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png")
@@ -206,17 +280,17 @@ def _draw(axes: Axes, curve: pd.DataFrame, columns: tuple[str, str], **look: Any
     axes.plot(mean[x], mean[y], **look)
 
 
-def smoothed(curve: pd.DataFrame) -> pd.DataFrame:
-    """The curve with the loss of each seed replaced by its running median over 2 % of the steps: batches are noisy."""
+def smoothed(curve: pd.DataFrame, column: str = "loss") -> pd.DataFrame:
+    """The curve with a column of each seed replaced by its running median over 2 % of the steps: batches are noisy."""
     window = 1 + curve["step"].nunique() // 50
-    median = curve.groupby("seed")["loss"].transform(lambda loss: loss.rolling(window, 1, center=True).median())
-    return curve.assign(loss=median)
+    median = curve.groupby("seed")[column].transform(lambda values: values.rolling(window, 1, center=True).median())
+    return curve.assign(**{column: median})
 
 
 @matplotlib.rc_context(_STYLE)
 def study(measured: Measured) -> bytes:
     """The figure that the study asks for; means over seeds."""
-    return _png(STUDIES[measured.study.figure](measured))
+    return png(STUDIES[measured.study.figure](measured))
 
 
 def steps(measured: Measured) -> Figure:
@@ -297,7 +371,7 @@ def dataset(facts: Mapping[str, Any]) -> bytes:
         axes.loglog(*zip(*((rank, value) for rank, value in spectrum if value > 0), strict=True), color=COLOURS[0])
         axes.axhline(facts["ridge"], color=_INK, linestyle="--", linewidth=1, label="added by the regularisation")
         axes.legend()
-    return _png(figure)
+    return png(figure)
 
 
 def _panels() -> tuple[Figure, list[Axes]]:

@@ -28,6 +28,9 @@ def render(
     tables: Mapping[str, pd.DataFrame],
     pictures: Mapping[str, bytes],
     curves: Mapping[str, bytes],
+    gradients: Mapping[str, bytes],
+    parts: Mapping[str, bytes],
+    strata: Mapping[str, bytes],
     studies: Mapping[str, Measured],
     drawn: Mapping[str, bytes],
     datasets: Collection[str],
@@ -40,9 +43,9 @@ def render(
     """The page, without the sections that would be empty.
 
     Of `tables` it shows accuracy, comparisons, cross_architecture, robustness, hardness, membership_inference, times,
-    slopes and datasets. `pictures`, `confusions` and `attacks` are PNG bytes by experiment, `curves` by dataset and
-    size, `drawn` by study, `samples` and `data` by dataset; `datasets` names all that are used, `facts` says what is
-    known of each.
+    slopes and datasets. `pictures`, `confusions` and `attacks` are PNG bytes by experiment, `curves` and
+    `gradients` by dataset and size, `parts` by dataset, method, protocol and width, `strata`, `samples` and `data` by
+    dataset, `drawn` by study; `datasets` names all that are used, `facts` says what is known of each.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -57,6 +60,9 @@ def render(
         tables=tables,
         pictures=pictures,
         curves=curves,
+        gradients=gradients,
+        parts=parts,
+        strata=strata,
         studies=studies,
         drawn=drawn,
         datasets=datasets,

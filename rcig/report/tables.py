@@ -131,6 +131,7 @@ def accuracy(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) -> 
     table = _spread(chosen, keys, "protocol", list(shown)).rename(columns=shown)
     seeds = chosen.groupby("experiment")["seed"].nunique()
     table.insert(len(keys), "Seeds", [seeds[name] for name in table["experiment"]])
+    table.insert(len(keys), "Numbers", [_numbers(one, summaries) for _, one in table.iterrows()])
     best = published_accuracy()
     sets = list(table[["dataset", "images_per_class", "method"]].itertuples(index=False, name=None))
     table["Published"] = [
@@ -147,6 +148,25 @@ def accuracy(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) -> 
     for column, key in {"Distilled at width": "width", "Distilled on": "machine"}.items():
         table[column] = [summaries.get(name, {}).get(key, "") for name in table["experiment"]]
     return table.rename(columns=_HEADERS)
+
+
+SUBSET = "+subset"
+"""ends the method of rows that are of a part of a set"""
+
+
+def _numbers(one: pd.Series, summaries: Mapping[str, Mapping[str, Any]]) -> str:
+    """How many numbers a set, or a part of it, stores."""
+    summary = summaries.get(one["experiment"])
+    if summary is None:
+        return ""
+    return f"{summary['numbers'] * one['images_per_class'] // summary['images_per_class']:,}"
+
+
+def storage(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) -> pd.Series:
+    """Images per class that each row's set takes the room of: its own number, or fewer where it stores a basis."""
+    sizes = {name: summary["storage_images_per_class"] for name, summary in summaries.items()}
+    whole = ~rows["method"].str.endswith(SUBSET) & rows["experiment"].isin(sizes)
+    return rows["images_per_class"].where(~whole, rows["experiment"].map(sizes)).astype(int)
 
 
 def cross_architecture(rows: pd.DataFrame) -> pd.DataFrame:
@@ -260,19 +280,24 @@ def hardness(
     return pd.DataFrame(records, columns=columns.split(", "))
 
 
-def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
+def comparisons(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Differences in accuracy between the sets of one dataset, size, protocol and width, in percentage points.
+
+    The size is what they take to store, see `storage`.
 
     Paired by seed, with the 95 % interval over seeds, see rcig.statistics; a caution where they are too few for one.
     """
     headers = _PROTOCOLS | _OTHER_PROTOCOLS
     rows = final(rows)
     chosen = rows[rows["protocol"].isin(headers.keys()) & (rows["metric"] == "accuracy")]
+    chosen = chosen.assign(storage=storage(chosen, summaries))
     records = []
     for (dataset, count, protocol, width), same in chosen.groupby(
-        ["dataset", "images_per_class", "protocol", "width"], sort=False
+        ["dataset", "storage", "protocol", "width"], sort=False
     ):
-        sets = dict(list(same.groupby("experiment", sort=False)))
+        part = same["method"].where(same["method"].str.endswith(SUBSET), "")
+        named = same.assign(name=same["experiment"].where(part == "", same["experiment"] + ", a part"))
+        sets = dict(list(named.groupby("name", sort=False)))
         for first, second in combinations(sorted(sets, key=lambda name: -sets[name]["value"].mean()), 2):
             if set(sets[first]["seed"]) & set(sets[second]["seed"]):
                 found = paired(sets[first], sets[second])
@@ -280,7 +305,7 @@ def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
                 difference = f"{100 * found.mean:.1f}{bounds}"
                 line = (dataset, count, headers[str(protocol)], width, first, second, difference, found.seeds)
                 records.append((*line, caution(found)))
-    columns = "Dataset, Images per class, Protocol, Width, Set, Less, Difference, Seeds, Caution"
+    columns = "Dataset, Size, Protocol, Width, Set, Less, Difference, Seeds, Caution"
     return pd.DataFrame(records, columns=columns.split(", "))
 
 

@@ -1,0 +1,247 @@
+"""Back-propagation through inner training, in float64 against naive unrolls, and as a whole."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from test_implicit import batch, judge, noise
+from tiny import Tiny, tiny
+
+from rcig import nets, train
+from rcig.augment import augment
+from rcig.distill import Distilled, outer, support, unrolled
+from rcig.distill.outer import Setting
+from rcig.params import UnrolledParams
+
+SETTINGS = UnrolledParams(
+    learning_rate=0.02,
+    temperature_learning_rate=0.02,
+    learning_rate_floor=1.0,
+    learn_labels=True,
+    clip_gradient=2.0,
+    outer_loss="platt",
+    average_decay=0.9,
+    architecture="conv",
+    inner_steps=5,
+    window=3,
+    window_end="random",
+    inner_rate=1e-2,
+    inner_loss="squared",
+    inner_batch_size="all",
+    augment=False,
+    augment_real=False,
+    rematerialise=False,
+)
+KEY = jax.random.key(4)
+
+
+def change(**settings: Any) -> UnrolledParams:
+    return dataclasses.replace(SETTINGS, **settings)
+
+
+def problem64(architecture: str = "conv") -> Tiny:
+    """A tiny problem whose networks all start from the same weights, in float64.
+
+    They are computed here, as a compiler may keep more digits of 32-bit ones that it turns into 64 bits at once.
+    """
+    found = tiny(architecture=architecture)
+    return found._replace(net=found.net._replace(init=lambda key: found.network))
+
+
+def naive_loss(
+    problem: Tiny, settings: UnrolledParams, mirror: bool, stopped: int, end: int, distilled: Distilled
+) -> jax.Array:
+    """The outer loss after `end` steps of Adam in a Python loop; nothing goes back before `stopped`."""
+    start_key, steps_key = jax.random.split(KEY)
+    weights = problem.net.init(start_key)["params"]
+    first = second = jax.tree.map(jnp.zeros_like, weights)
+    for i in range(end):
+        batch_key, augment_key = jax.random.split(jax.random.fold_in(steps_key, i))
+
+        def inner(weights: Any, i: int = i, batch_key: Any = batch_key, augment_key: Any = augment_key) -> jax.Array:
+            x, y = support(distilled, mirror)
+            if settings.inner_batch_size != "all":
+                chosen = jax.random.choice(batch_key, len(x), (settings.inner_batch_size,), replace=False)
+                x, y = x[chosen], y[chosen]
+            if settings.augment:
+                x = augment(augment_key, x)
+            logits = problem.net.apply({"params": weights}, x)
+            if settings.inner_loss == "squared":
+                return 0.5 * ((logits - y) ** 2).mean()
+            return -((y + 1 / 3) * jax.nn.log_softmax(logits)).sum(1).mean()
+
+        grad = jax.grad(inner)(weights)
+        first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, grad)
+        second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, second, grad)
+        weights = jax.tree.map(
+            lambda w, m, v, i=i: (
+                w
+                - settings.inner_rate
+                * (m / (1 - 0.9 ** (i + 1)))
+                / (jnp.sqrt(v / (1 - 0.999 ** (i + 1)) + unrolled.EPS_ROOT) + 1e-8)
+            ),
+            weights,
+            first,
+            second,
+        )
+        if i + 1 == stopped:
+            weights, first, second = jax.lax.stop_gradient((weights, first, second))
+    logits = problem.net.apply({"params": weights}, problem.batch.images)
+    if settings.outer_loss == "platt":
+        return optax.softmax_cross_entropy(logits * jnp.exp(distilled.log_temperature), problem.batch.labels).mean()
+    return (0.5 * (logits - problem.batch.labels + 1 / 3) ** 2).sum(1).mean()
+
+
+def gradient(problem: Tiny, settings: UnrolledParams, mirror: bool, end: int) -> Distilled:
+    run = partial(unrolled.meta_gradient, problem.net, settings, mirror)
+    found: Distilled = jax.jit(run)(KEY, end, problem.distilled, problem.batch)[0]
+    return found
+
+
+CASES: dict[str, tuple[dict[str, Any], bool]] = {
+    "plain": ({}, False),
+    "mirrored": ({}, True),
+    "cross-entropy": ({"inner_loss": "cross_entropy"}, False),
+    "squared": ({"outer_loss": "squared"}, False),
+    "batches": ({"inner_batch_size": 2}, False),
+    "augmented": ({"augment": True}, False),
+    "rematerialised": ({"rematerialise": True}, False),
+}
+slow = partial(pytest.param, marks=pytest.mark.slow)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("case", [name if name == "plain" else slow(name) for name in CASES])
+@pytest.mark.parametrize(("window", "end"), [(5, 5), (3, 5), (3, 3), slow(3, 4), slow(1, 5)])
+def test_the_gradient_is_that_of_the_whole_unroll_with_a_stop_at_the_windows_start(
+    case: str, window: int, end: int
+) -> None:
+    options, mirror = CASES[case]
+    settings, problem = change(window=window, **options), problem64()
+    found = gradient(problem, settings, mirror, end)
+    loss = jax.jit(jax.grad(partial(naive_loss, problem, settings, mirror, end - window, end)))
+    expected = loss(problem.distilled)
+    assert np.abs(expected.images).max() > 1e-6
+    for part in Distilled._fields:
+        a, b = np.asarray(getattr(found, part)), np.asarray(getattr(expected, part))
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-10 * np.abs(b).max() + 1e-15)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("float64")
+def test_the_gradient_through_all_steps_is_that_of_central_differences() -> None:
+    settings, problem = change(window=5), problem64()
+    found = gradient(problem, settings, False, 5)
+    loss = jax.jit(partial(naive_loss, problem, settings, False, 0, 5))
+    for index in [(0, 1, 2, 0), (3, 4, 4, 0)]:
+        step = 1e-5 * jnp.zeros_like(problem.distilled.images).at[index].set(1.0)
+        up, down = (loss(problem.distilled._replace(images=problem.distilled.images + s)) for s in (step, -step))
+        assert float(found.images[index]) == pytest.approx(float(up - down) / 2e-5, rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("float64")
+def test_instance_norm_too() -> None:
+    problem = problem64("narrow_in")
+    found = gradient(problem, change(), False, 5)
+    expected = jax.jit(jax.grad(partial(naive_loss, problem, change(), False, 2, 5)))(problem.distilled)
+    np.testing.assert_allclose(found.images, expected.images, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("float64")
+def test_the_mean_over_window_positions_is_the_stated_sum_of_truncated_terms() -> None:
+    """The term of step i is what the loss owes to the set by way of that step alone. A window that ends at N has those
+    of its M steps; their mean over N from M to T is the estimator's."""
+    problem, window, steps = problem64(), 2, 4
+    ends = range(window, steps + 1)
+    mean = np.mean([gradient(problem, change(window=window, inner_steps=steps), False, end).images for end in ends], 0)
+
+    def term(i: int, end: int) -> np.ndarray:
+        through = [
+            np.asarray(jax.grad(partial(naive_loss, problem, change(), False, stop, end))(problem.distilled).images)
+            for stop in (i, i + 1)
+        ]
+        return through[0] - through[1]
+
+    total = sum(term(i, end) for end in ends for i in range(end - window, end))
+    np.testing.assert_allclose(mean, total / len(ends), rtol=1e-6, atol=1e-12)
+
+
+def test_moving_the_window_compiles_nothing_anew_and_every_end_is_drawn() -> None:
+    net = nets.build("conv", (8, 8, 1), 3, width=4, depth=2)
+    method = unrolled.unrolled_gradient(net, SETTINGS, False, Setting(40))
+    traced = 0
+
+    @jax.jit
+    def step(key: jax.Array, state: Any) -> Any:
+        nonlocal traced
+        traced += 1
+        return method.step(key, state, batch(8))
+
+    state, ends = method.init(KEY, noise()), []
+    for i in range(30):
+        state, info = step(jax.random.key(i), state)
+        ends.append(int(info["window_end"]))
+    assert traced == 1
+    assert set(ends) == {3, 4, 5}
+    last = unrolled.unrolled_gradient(net, change(window_end="last"), False, Setting(40))
+    assert int(last.step(KEY, last.init(KEY, noise()), batch(8))[1]["window_end"]) == 5
+
+
+def test_memory_grows_with_the_window_and_not_with_the_steps() -> None:
+    net = nets.build("conv", (8, 8, 1), 3, width=8, depth=2)
+
+    def mib(window: int, steps: int, **settings: Any) -> float:
+        method = unrolled.unrolled_gradient(
+            net, change(window=window, inner_steps=steps, **settings), False, Setting(9)
+        )
+        state = method.init(KEY, noise())
+        plan: Any = jax.jit(method.step).lower(KEY, state, batch(8)).compile().memory_analysis()
+        return float(plan.temp_size_in_bytes) / 2**20
+
+    four, eight, sixteen = mib(4, 16), mib(8, 16), mib(16, 16)
+    assert mib(4, 8) == pytest.approx(mib(4, 64), rel=0.02)
+    assert sixteen - eight == pytest.approx(2 * (eight - four), rel=0.2)
+    assert sixteen > 1.5 * four
+    assert mib(16, 16, rematerialise=True) < 0.7 * sixteen
+
+
+def test_a_network_whose_units_are_dead_has_a_finite_gradient() -> None:
+    net = nets.build("conv", (8, 8, 1), 3, width=4, depth=2)
+    dark = Distilled(jnp.zeros((3, 8, 8, 1)), jnp.eye(3) - 1 / 3, jnp.zeros(()))
+    found, _ = unrolled.meta_gradient(net, change(inner_rate=1.0), False, KEY, 5, dark, batch(8))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+
+
+METHODS = {
+    "rat_bptt": change(inner_steps=30, window=10),
+    "t_bptt": change(inner_steps=20, window=10, window_end="last"),
+    "bptt": change(inner_steps=10, window=10, window_end="last"),
+    "both sides augmented": change(inner_steps=20, window=10, augment=True, augment_real=True),
+}
+
+
+@pytest.mark.parametrize("name", [name if name == "rat_bptt" else slow(name) for name in METHODS])
+def test_distilling_teaches_networks_what_noise_does_not(name: str) -> None:
+    net = nets.build("conv", (8, 8, 1), 3, width=4, depth=2)
+    method = unrolled.unrolled_gradient(net, METHODS[name], False, Setting(60))
+    state, step = method.init(KEY, noise()), jax.jit(method.step)
+    before, losses = judge(noise().images, noise().labels), []
+    for i in range(60):
+        state, info = step(jax.random.key(i), state, batch())
+        losses.append(float(info["loss"]))
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
+    distilled = method.result(state)
+    assert judge(distilled.images, distilled.labels) > max(before, 0.8)
+
+
+def test_losses_have_the_names_of_the_settings() -> None:
+    assert set(unrolled.LOSSES) == {"squared", "cross_entropy"}
+    assert set(outer.LOSSES) == {"platt", "squared"}
+    assert unrolled.LOSSES["squared"] is train.mse
