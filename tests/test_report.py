@@ -729,7 +729,7 @@ def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path) -> 
 def test_pngs_carry_no_time_and_no_software() -> None:
     grid = figures.image_grid(np.zeros((1, 2, 2, 3), np.uint8), ["a"], 1)
     for png in (grid, figures.training_curves({"a": curve(0.5)})):
-        assert set(Image.open(io.BytesIO(png)).info) <= {"dpi"}
+        assert set(Image.open(io.BytesIO(png)).info) <= {"dpi", "transparency"}
 
 
 def test_results_csv_has_all_rows_sorted(files: dict[str, str]) -> None:
@@ -862,6 +862,13 @@ def test_image_grid_writes_titles_above_their_images() -> None:
 def test_image_grid_refuses_what_it_cannot_show(pixels: np.ndarray, titles: list[str]) -> None:
     with pytest.raises(ValueError, match="expected"):
         figures.image_grid(pixels, titles, 1)
+
+
+def test_figures_have_smooth_edges_on_a_transparent_ground() -> None:
+    pixels = Image.open(io.BytesIO(figures.training_curves({"a": curve(0.5)}))).convert("RGBA")
+    alpha = np.asarray(pixels)[..., 3]
+    assert (alpha == 0).mean() > 0.5
+    assert ((alpha > 0) & (alpha < 255)).mean() > 0.01
 
 
 def test_training_curves_show_each_experiment_in_each_panel() -> None:
