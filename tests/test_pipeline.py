@@ -143,7 +143,8 @@ def test_the_whole_pipeline_leaves_a_report_and_runs_once(tmp_path: Path) -> Non
         "seeds": [0, 1],
         "loop": dict(experiment["loop"]) | {"steps": 30, "batch_size": 64, "validate_every": 20},
         "chunk": 1000,
-        "evaluate": {"protocols": ["loo2023", "loo2023_hard"], "width": 4, "networks": 2, "measurements": 2},
+        "evaluate": dict(experiment["evaluate"])
+        | {"protocols": ["loo2023", "loo2023_hard"], "width": 4, "measurements": 2},
     }
     experiment["cross_arch"] |= {"widths": {"conv": 4, "conv_bn": 4}, "steps": 20, "learning_rates": [1e-9, 1e-2]}
     experiment["attack"] |= {"width": 4, "networks": 1, "measured_at": [10, 20], "shadow_networks": 4}

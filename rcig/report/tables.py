@@ -108,7 +108,9 @@ def networks(rows: pd.DataFrame) -> str:
 
 def final(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of fully trained networks."""
-    last = rows.groupby(["experiment", "protocol", "architecture", "width"])["step"].transform("max")
+    # Those of a part of a set, which has fewer images, may be trained for fewer steps.
+    keys = ["experiment", "images_per_class", "protocol", "architecture", "width"]
+    last = rows.groupby(keys)["step"].transform("max")
     return rows[rows["step"] == last]
 
 
