@@ -869,18 +869,19 @@ def test_image_grid_refuses_what_it_cannot_show(pixels: np.ndarray, titles: list
 
 
 def test_figures_have_smooth_edges_on_a_transparent_ground() -> None:
-    pixels = Image.open(io.BytesIO(figures.training_curves({"a": curve(0.5)}))).convert("RGBA")
-    alpha = np.asarray(pixels)[..., 3]
+    alpha = decode(figures.training_curves({"a": curve(0.5)}))[..., 3]
     assert (alpha == 0).mean() > 0.5
     assert ((alpha > 0) & (alpha < 255)).mean() > 0.01
 
 
 def test_training_curves_show_each_experiment_in_each_panel() -> None:
-    image = decode(figures.training_curves({"low": curve(0.2), "high": curve(0.8)}))
+    image = decode(figures.training_curves({"low": curve(0.2), "high": curve(0.8)})).astype(int)
     height, width, _ = image.shape
     colours = [tuple(bytes.fromhex(code[1:])) for code in figures.COLOURS[:2]]
     # Plots only: the legend below them also has every colour.
-    low, high = ((image[: height * 4 // 5, :, :3] == colour).all(axis=-1) for colour in colours)
+    # With 256 colours they are hit to a few levels.
+    plots = image[: height * 4 // 5]
+    low, high = ((np.abs(plots - (*colour, 255)) < 10).all(axis=-1) for colour in colours)
     for start in (0, width // 3):
         panel = slice(start, start + width // 3)
         low_line, high_line = (runs(line[:, panel].any(axis=1)) for line in (low, high))
