@@ -438,6 +438,10 @@ class Experiment:
             raise ParamsError(f"expected seeds to be different numbers, at least one, got {list(self.seeds)}")
         if self.basis != "none":
             positive(basis=self.basis)
+        if self.method in ("random_real", "external"):
+            for name in ("basis", "boost", "hardness"):
+                if getattr(self, name) != "none":
+                    raise ParamsError(f"{name}: nothing is distilled by {self.method}; set {name}: none")
         self._check_boost()
         self._check_subsets()
         if self.chunk != "all":
@@ -455,8 +459,6 @@ class Experiment:
             )
         if self.basis != "none":
             raise ParamsError("boost: a basis is shared by all blocks and would move those before; set basis: none")
-        if self.method in ("random_real", "external"):
-            raise ParamsError(f"boost: nothing is distilled by {self.method}; set boost: none")
 
     def _check_subsets(self) -> None:
         for count in self.evaluate.subsets:
@@ -468,6 +470,8 @@ class Experiment:
                 raise ParamsError(
                     f"evaluate.subsets: {count} images per class are not whole blocks of {self.boost.block}"
                 )
+        if self.evaluate.subsets and self.basis != "none":
+            raise ParamsError("evaluate.subsets: a part of a set of mixtures needs the whole basis; give none")
         if self.evaluate.subsets and self.method == "external":
             raise ParamsError("evaluate.subsets: a set made elsewhere has no order by class to choose from; give none")
 

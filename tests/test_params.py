@@ -163,6 +163,21 @@ BAD = {
         {"block": 1, "mobility": 0},
         r"boost: nothing is distilled by random_real",
     ),
+    "a basis of real images": (
+        ["experiments", RANDOM, "basis"],
+        5,
+        r"basis: nothing is distilled by random_real; set basis: none",
+    ),
+    "hard images for real ones": (
+        ["experiments", RANDOM, "hardness"],
+        {"scores": "scores.npz", "sha256": "0", "strength": 1},
+        r"hardness: nothing is distilled by random_real; set hardness: none",
+    ),
+    "a part of mixtures": (
+        ["experiments", RCIG],
+        {"images_per_class": 4, "basis": 9, "evaluate": {"subsets": [2]}},
+        r"subsets: a part of a set of mixtures needs the whole basis; give none",
+    ),
     "a part that is the whole": (
         ["experiments", RCIG, "evaluate", "subsets"],
         [1],
