@@ -334,7 +334,7 @@ def test_the_full_dataset_stands_in_the_column_of_its_augmentation(report: Repor
 def test_other_protocols_have_a_column_where_they_were_run(report: Report) -> None:
     rows = report.rows[report.rows["protocol"] == "loo2023"].assign(protocol="narrow_sgd", architecture="narrow_in")
     table = tables.accuracy(pd.concat([report.rows, rows], ignore_index=True), report.summaries)
-    assert list(table.columns[7:11]) == ["No augmentation", "Augmentation", "Narrow, SGD", "Published"]
+    assert list(table.columns[6:10]) == ["No augmentation", "Augmentation", "Narrow, SGD", "Published"]
     for line in table.to_dict("records")[1:]:
         assert line["Narrow, SGD"] == line["No augmentation"]
 
@@ -703,6 +703,16 @@ def test_page_leaves_out_what_there_is_not(files: dict[str, str]) -> None:
         "time",
         "reproduce",
     ]
+
+
+def test_page_shows_every_set_under_its_dataset_and_size(report: Report, files: dict[str, str]) -> None:
+    section = files["index.html"].partition('<h2 id="accuracy">')[2].partition("</table>")[0]
+    shown = set()
+    for group in section.split('<tr class="title">')[1:]:
+        title, *names = re.findall(r'<th scope="row[^>]*>(?:<span>)?([^<]+)', group)
+        shown |= {(title, name) for name in names}
+    sets = report.rows[["dataset", "images_per_class", "experiment"]].drop_duplicates()
+    assert shown == {(f"{dataset}, {count} per class", name) for dataset, count, name in sets.to_numpy()}
 
 
 def test_page_tells_the_sample_from_mnist(results: Path) -> None:

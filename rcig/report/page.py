@@ -55,7 +55,12 @@ def render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"data_uri": _data_uri, "merged": merged, "by_experiment": _by_experiment}
+    environment.filters |= {
+        "data_uri": _data_uri,
+        "merged": merged,
+        "by_size": _by_size,
+        "by_experiment": _by_experiment,
+    }
     return environment.get_template("page.html.j2").render(
         tables=tables,
         pictures=pictures,
@@ -91,6 +96,13 @@ def merged(table: pd.DataFrame, keys: int) -> list[list[Cell]]:
         [Cell(text, rows, column == 0) for column, (text, rows) in enumerate(zip(*pair, strict=True)) if rows]
         for pair in zip(lines, spans, strict=True)
     ]
+
+
+def _by_size(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The lines of each dataset and number of images per class, without these columns."""
+    size = ["Dataset", "Images per class"]
+    groups = table.groupby(size, sort=False)
+    return {f"{dataset}, {count} per class": lines.drop(columns=size) for (dataset, count), lines in groups}
 
 
 def _by_experiment(table: pd.DataFrame) -> dict[str, pd.DataFrame]:

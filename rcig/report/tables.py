@@ -133,7 +133,6 @@ def accuracy(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) -> 
     table = _spread(chosen, keys, "protocol", list(shown)).rename(columns=shown)
     seeds = chosen.groupby("experiment")["seed"].nunique()
     table.insert(len(keys), "Seeds", [seeds[name] for name in table["experiment"]])
-    table.insert(len(keys), "Numbers", [_numbers(one, summaries) for _, one in table.iterrows()])
     best = published_accuracy()
     sets = list(table[["dataset", "images_per_class", "method"]].itertuples(index=False, name=None))
     table["Published"] = [
@@ -147,6 +146,7 @@ def accuracy(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) -> 
         ]
         if any(found):
             table[column] = found
+    table["Numbers"] = [_numbers(one, summaries) for _, one in table.iterrows()]
     for column, key in {"Distilled at width": "width", "Distilled on": "machine"}.items():
         table[column] = [summaries.get(name, {}).get(key, "") for name in table["experiment"]]
     return table.rename(columns=_HEADERS)
