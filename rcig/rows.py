@@ -40,6 +40,9 @@ MEASURED: dict[str, type] = {
 }
 """Columns of a study's table after its settings. `images` are the distilled ones, mirror images included."""
 
+SUBSET = "+subset"
+"""ends the method of rows that are of a part of a set"""
+
 Row = dict[str, Any]
 
 

@@ -36,14 +36,14 @@ class Inputs(NamedTuple):
         experiment, boosted = self.experiment, not isinstance(self.experiment.boost, str)
         sizes = per_class, experiment.images_per_class, self.dataset.classes
         chosen = np.stack([blocks.part(*sizes, boosted, seed) for seed in experiment.seeds])
-        rows = np.arange(len(chosen))[:, None]
+        every = np.arange(len(chosen))[:, None]
         judged = dataclasses.replace(experiment.evaluate, subsets=())
         smaller = dataclasses.replace(experiment, images_per_class=per_class, boost="none", evaluate=judged)
         return self._replace(
             experiment=smaller,
-            images=self.images[rows, chosen],
-            labels=self.labels[rows, chosen],
-            method=f"{self.method}+subset",
+            images=self.images[every, chosen],
+            labels=self.labels[every, chosen],
+            method=f"{self.method}{rows.SUBSET}",
         )
 
     @property

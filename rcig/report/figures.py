@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rcig.predictions import Predictions
 from rcig.predictions import confusion as shares_of
 from rcig.report.studies import Measured
+from rcig.rows import SUBSET
 
 _INK = "#7b7b7b"
 _CELL, _GAP, _TITLE = 128, 12, 32
@@ -147,15 +148,15 @@ def parts(rows: pd.DataFrame) -> dict[str, bytes]:
     By dataset, method, protocol and width, where parts were judged; means over networks and their standard deviation
     (Feng et al. 2023, the intercorrelation of distilled images). `rows` are those of fully trained networks.
     """
-    kinds = {"": "distilled at that size", "+subset": "random part of one set", "+boost": "first blocks of one set"}
+    kinds = {"": "distilled at that size", SUBSET: "random part of one set", "+boost": "first blocks of one set"}
     accuracies = rows[rows["metric"] == "accuracy"]
     drawn = {}
-    for method in sorted({name.split("+")[0] for name in accuracies["method"] if name.endswith("+subset")}):
-        names = {method: "", f"{method}+subset": "+subset", f"{method}+boost": "+boost"}
-        names[f"{method}+boost+subset"] = "+boost"
+    for method in sorted({name.split("+")[0] for name in accuracies["method"] if name.endswith(SUBSET)}):
+        names = {method: "", f"{method}{SUBSET}": SUBSET, f"{method}+boost": "+boost"}
+        names[f"{method}+boost{SUBSET}"] = "+boost"
         of_method = accuracies.assign(kind=accuracies["method"].map(names)).dropna(subset="kind")
         for (data, protocol, width), some in of_method.groupby(["dataset", "protocol", "width"], sort=False):
-            if not some["method"].str.endswith("+subset").any():
+            if not some["method"].str.endswith(SUBSET).any():
                 continue
             figure = Figure(figsize=(4.5, 3.1), dpi=200, layout="constrained")
             axes = figure.subplots()

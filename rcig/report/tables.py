@@ -14,6 +14,7 @@ import pandas as pd
 
 from rcig.predictions import Predictions, by_hardness
 from rcig.report.studies import Measured
+from rcig.rows import SUBSET
 from rcig.statistics import augmentation_robust_score, caution, label_robust_score, paired, standard_error
 
 IDENTITY = ["experiment", "dataset", "images_per_class", "method"]
@@ -150,10 +151,6 @@ def accuracy(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) -> 
     for column, key in {"Distilled at width": "width", "Distilled on": "machine"}.items():
         table[column] = [summaries.get(name, {}).get(key, "") for name in table["experiment"]]
     return table.rename(columns=_HEADERS)
-
-
-SUBSET = "+subset"
-"""ends the method of rows that are of a part of a set"""
 
 
 def _numbers(one: pd.Series, summaries: Mapping[str, Mapping[str, Any]]) -> str:
