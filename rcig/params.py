@@ -442,6 +442,8 @@ class Experiment:
             for name in ("basis", "boost", "hardness"):
                 if getattr(self, name) != "none":
                     raise ParamsError(f"{name}: nothing is distilled by {self.method}; set {name}: none")
+            if self.initialisation != "real":
+                raise ParamsError(f"initialisation: {self.method} starts from no noise; set initialisation: real")
         self._check_boost()
         self._check_subsets()
         if self.chunk != "all":
@@ -484,8 +486,9 @@ class Experiment:
     @property
     def label(self) -> str:
         """The method, with what else is done besides: the name of its rows in tables."""
-        more = {"linear_basis": self.basis, "boost": self.boost}
-        return "+".join([self.method, *(name for name, value in more.items() if value != "none")])
+        more = {"linear_basis": self.basis, "boost": self.boost, "hardness": self.hardness}
+        names = [name for name, value in more.items() if value != "none"]
+        return "+".join([self.method, *names, *["batch_norm"] * getattr(self.settings, "batch_norm", False)])
 
 
 @dataclass(frozen=True)

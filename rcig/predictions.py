@@ -76,8 +76,8 @@ STRATA = {"none": (0.0, 0.0), "up to 25 %": (0.0, 0.25), "25 to 50 %": (0.25, 0.
 
 
 def hardness(sets: Iterable[Predictions]) -> np.ndarray:
-    """(n,): the share of all networks, whatever they were trained on, that miss each test image."""
-    return np.concatenate([~found.correct.reshape(-1, len(found.labels)) for found in sets]).mean(0)
+    """(n,): the share of networks that miss each test image, averaged over the sets that they were trained on."""
+    return np.mean([(~found.correct).mean((0, 1)) for found in sets], axis=0)
 
 
 def by_stratum(found: Predictions, score: np.ndarray) -> dict[str, float]:

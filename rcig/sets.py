@@ -1,5 +1,6 @@
 """Distilled sets for those who use them: from a name to arrays, from anywhere."""
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import numpy as np
 from rcig import store
 
 FOLDER = "artifacts/distilled"
+_SETTINGS = ("settings", "loop", "width", "chunk", "initialisation", "basis", "boost", "hardness")
 
 
 class DistilledSet(NamedTuple):
@@ -76,7 +78,7 @@ def card(distilled: DistilledSet, summary: Mapping[str, Any] | None = None, pict
             " pixels are cut to what 8 bits can hold. Code and data are fingerprints: equal ones, equal files.",
             "",
             "```json",
-            json.dumps({name: meta[name] for name in ("settings", "loop", "basis", "boost") if name in meta}, indent=2),
+            json.dumps({name: meta[name] for name in _SETTINGS if name in meta}, indent=2),
             "```",
             "",
         ]
@@ -99,16 +101,24 @@ def _fetch(name: str, source: str, revision: str | None) -> bytes:
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
     from scmrepo.exceptions import SCMError
+    from scmrepo.git import Git
 
     where = f"{source} at {revision}" if revision else source
     try:
-        files = DVCFileSystem(source, rev=revision)
-        found = files.ls(FOLDER, detail=False) if files.isdir(FOLDER) else []
-        known = sorted(Path(path).stem for path in found if path.endswith(".npz"))
-        if name not in known:
-            raise store.StoreError(f"no distilled set {name!r} in {where}; it has: {', '.join(known) or 'none'}")
-        with files.open(f"{FOLDER}/{name}.npz", "rb") as file:
-            return bytes(file.read())
+        with tempfile.TemporaryDirectory() as clone:
+            if not Path(source).is_dir():
+                # DVC reads an address without a work tree, where a remote inside of the repository has no place.
+                with contextlib.closing(Git.clone(source, clone)) as git:
+                    if revision:
+                        git.checkout(git.resolve_rev(revision))
+                source, revision = clone, None
+            files = DVCFileSystem(source, rev=revision)
+            found = files.ls(FOLDER, detail=False) if files.isdir(FOLDER) else []
+            known = sorted(Path(path).stem for path in found if path.endswith(".npz"))
+            if name not in known:
+                raise store.StoreError(f"no distilled set {name!r} in {where}; it has: {', '.join(known) or 'none'}")
+            with files.open(f"{FOLDER}/{name}.npz", "rb") as file:
+                return bytes(file.read())
     except (DvcException, SCMError, OSError) as error:
         reason = " ".join(str(error).split())
         raise store.StoreError(

@@ -13,6 +13,9 @@ from rcig.data.splits import Split, View
 from rcig.nets import Net, Variables
 from rcig.passes import everywhere, map_images
 
+STREAM = 0x74726169
+"""sets the draws of trained networks apart from all others with the same key, such as those of a distillation"""
+
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 """(key, images) -> images"""
 
@@ -119,7 +122,8 @@ def course(net: Net, schedule: Schedule, networks: int) -> Callable[..., Iterato
 
     Returns a function of (key, images x (n, h, w, c), labels y (n, C), at=(schedule.steps,), rate=the schedule's) that
     yields, for each step of the increasing numbers `at`, (step, variables of the networks after it, stacked along the
-    first axis). The networks differ by their starts and draws; each is trained as if it were alone.
+    first axis). The networks differ by their starts and draws; each is trained as if it were alone. None starts as a
+    network that a set was distilled with does, whatever the two keys: it is to judge that set.
     """
 
     def begin(key: jax.Array, rate: jax.Array) -> tuple[TrainState, jax.Array]:
@@ -137,7 +141,11 @@ def course(net: Net, schedule: Schedule, networks: int) -> Callable[..., Iterato
 
         return jax.lax.fori_loop(first, last, step, state)
 
-    begin_all = jax.jit(lambda key, rate: jax.vmap(begin, (0, None))(jax.random.split(key, networks), rate))
+    @jax.jit
+    def begin_all(key: jax.Array, rate: jax.Array) -> tuple[TrainState, jax.Array]:
+        keys = jax.random.split(jax.random.fold_in(key, STREAM), networks)
+        return jax.vmap(begin, (0, None))(keys, rate)
+
     advance_all = jax.jit(jax.vmap(advance, (0, 0, *5 * (None,))))
 
     def run(

@@ -107,6 +107,7 @@ def save(
         "experiment": name,
         "dataset": experiment.dataset,
         "images_per_class": experiment.images_per_class,
+        "chunk": experiment.chunk,
         "method": experiment.label,
         "numbers": numbers,
         "storage_images_per_class": -(-numbers // bases.numbers(classes, classes, math.prod(shape), None)),
@@ -139,11 +140,10 @@ def save(
         "std": real.whitening.std.tolist(),
         "rcig": rcig.__version__,
         **origin,
-        "settings": dataclasses.asdict(experiment.settings),
-        "loop": dataclasses.asdict(experiment.loop),
-        "basis": experiment.basis,
-        "boost": experiment.boost if isinstance(experiment.boost, str) else dataclasses.asdict(experiment.boost),
     }
+    described = dataclasses.asdict(experiment)
+    for part in ("settings", "loop", "width", "chunk", "initialisation", "basis", "boost", "hardness"):
+        meta[part] = described[part]
     store.save(
         DISTILLED / f"{name}.npz",
         store.DISTILLED,

@@ -60,9 +60,11 @@ def make_task(
     own_seed = seed if before is None else blocks.seed_of(seed, len(before.images))
     start = initial(source, experiment, own_seed, seen)
     mobility = None
-    if before is not None and not isinstance(experiment.boost, str):
-        mobility = (experiment.boost.mobility,) * len(before.images) + (1.0,) * len(start.images)
-        start = blocks.join(before, start)
+    if not isinstance(experiment.boost, str):
+        mobility = (1.0,) * len(start.images)
+        if before is not None:
+            mobility = (experiment.boost.mobility,) * len(before.images) + mobility
+            start = blocks.join(before, start)
     return loop.Task(
         distill.make(source.dataset, experiment, mobility),
         start,
@@ -165,7 +167,7 @@ def digest(origin: dict[str, str], *settings: Any) -> str:
 
 def provenance(dataset: str) -> dict[str, str]:
     """Fingerprints of the code that is loaded and of the real images with their whitening."""
-    modules = [module for name, module in sorted(sys.modules.items()) if name.split(".")[0] == "rcig"]
+    modules = [module for name, module in sorted(sys.modules.items()) if name.split(".")[0] in ("rcig", "stages")]
     code = [Path(module.__file__) for module in modules if module.__file__]
     data = [DATA / dataset / "train.npz", DATA / dataset / "whitening.npz"]
     return {"code": _fingerprint(code), "data": _fingerprint(data)}

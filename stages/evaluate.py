@@ -1,9 +1,12 @@
 """evaluate EXPERIMENT: test accuracy of networks trained on the distilled set, and on parts of it, by each protocol.
 
-What the networks of the first protocol predict is kept for every test image.
+What the networks of the first protocol predict is kept for every test image. The mean accuracy by protocol is what
+`dvc metrics` shows.
 """
 
-from rcig import evaluate, predictions, rows
+import numpy as np
+
+from rcig import evaluate, predictions, rows, store
 from stages.common import RESULTS, run
 from stages.inputs import Inputs, Judged, judge, load_inputs, networks
 
@@ -18,6 +21,14 @@ def main(name: str) -> None:
     folder = RESULTS / "evaluate"
     rows.save(folder / f"{name}.csv", name, [row for judged in found + parts for row in judged.rows])
     predictions.save(folder / f"{name}-predictions.npz", found[0].predicted, inputs.test.labels, inputs.class_names)
+    means = {protocol: final_accuracy(judged) for protocol, judged in zip(settings.protocols, found, strict=True)}
+    store.save_json(folder / f"{name}.json", {"accuracy": means})
+
+
+def final_accuracy(judged: Judged) -> float:
+    """Mean test accuracy of the fully trained networks."""
+    last = max(row["step"] for row in judged.rows)
+    return float(np.mean([row["value"] for row in judged.rows if row["step"] == last]))
 
 
 def by_protocol(inputs: Inputs, name: str) -> Judged:

@@ -30,6 +30,8 @@ class Inputs(NamedTuple):
     class_names: list[str]
     method: str
     """in the rows of what is found"""
+    mirror: bool
+    """whether it is used with its mirror images, as it was distilled; a part is used as the whole is"""
 
     def part(self, per_class: int) -> "Inputs":
         """The same with so many images per class of every seed's set, see rcig.distill.blocks."""
@@ -54,26 +56,28 @@ class Inputs(NamedTuple):
         """(seed, (images, labels)) to train on, mirror images included where the dataset uses them."""
         for seed, images, labels in zip(self.experiment.seeds, self.images, self.labels, strict=True):
             one = distill.Distilled(jnp.asarray(images), jnp.asarray(labels), jnp.zeros(()))
-            yield seed, distill.support(one, params.mirrored(self.dataset, self.experiment))
+            yield seed, distill.support(one, self.mirror)
 
 
 def load_inputs(name: str) -> Inputs:
     """Everything that is needed to judge the experiment of that name."""
     settings = params.load()
     experiment = settings.experiment(name)
+    dataset = settings.datasets[experiment.dataset]
     path = DISTILLED / f"{name}.npz"
     distilled = store.load(path, store.DISTILLED)
-    check_set(path, distilled, experiment, settings.datasets[experiment.dataset])
+    check_set(path, distilled, experiment, dataset)
     test, class_names = load_split(experiment.dataset, "test")
     return Inputs(
         experiment,
-        settings.datasets[experiment.dataset],
+        dataset,
         whiten.on_device(load_whitening(experiment.dataset)),
         distilled["images"],
         distilled["labels"],
         splits.whole(test),
         class_names,
         experiment.label,
+        params.mirrored(dataset, experiment),
     )
 
 

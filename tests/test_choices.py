@@ -52,6 +52,7 @@ def experiment(images_per_class: int = 1, width: int = 16, **settings: Any) -> E
 def test_auto_takes_dense_for_small_sets_and_cg_for_others() -> None:
     assert distill.chosen_settings(DATASET, experiment(solver="auto")).solver == "dense"
     assert distill.chosen_settings(DATASET, experiment(50, solver="auto")).solver == "cg"
+    assert distill.chosen_settings(DATASET, experiment(50, solver="auto"), 50).solver == "dense", "for a first block"
     assert distill.chosen_settings(DATASET, experiment(solver="adam")).solver == "adam"
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,6 +74,7 @@ def test_a_torch_file_is_that_of_numpy(tmp_path: Path) -> None:
         (PIXELS[:3], CLASSES[:3], {}, r"expected images \(4, 6, 6, 3\), got \(3, 6, 6, 3\); correct images_per_class"),
         (PIXELS / np.float32(100), CLASSES, {}, "brightness from 0 to 1; for whitened images say whitened: true"),
         (PIXELS / np.float32(np.nan), CLASSES, {}, "brightness from 0 to 1"),
+        (PIXELS, CLASSES, {"whitened": True}, "bytes are no whitened images; say whitened: false"),
         (PIXELS, CLASSES + 1, {}, r"expected labels \(4,\) from 0 to 1, or \(4, 2\), got \(4,\)"),
         (PIXELS, HARD[:3], {}, r"got \(3, 2\)"),
         (PIXELS, HARD * np.nan, {}, "expected finite labels, got NaN or infinite ones"),
@@ -81,7 +83,7 @@ def test_a_torch_file_is_that_of_numpy(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_named(
-    tmp_path: Path, images: np.ndarray, labels: np.ndarray, changes: dict[str, str], message: str
+    tmp_path: Path, images: np.ndarray, labels: np.ndarray, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ParamsError, match=message):
         load(tmp_path, images, labels, **changes)

@@ -35,7 +35,7 @@ def given(images: int = 100) -> inputs.Inputs:
     labels = (np.arange(images) % 3).astype(np.int32)
     test = splits.whole(splits.Split(bright(labels, 9), labels))
     sets = np.stack([bright(np.array([0, 0, 1, 1, 2, 2]), seed) for seed in (0, 1)])
-    return inputs.Inputs(EXPERIMENT, DATASET, jnp.asarray, sets, LABELS, test, ["a", "b", "c"], "rcig")
+    return inputs.Inputs(EXPERIMENT, DATASET, jnp.asarray, sets, LABELS, test, ["a", "b", "c"], "rcig", mirror=False)
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -103,6 +103,8 @@ def test_a_part_of_a_set_is_judged_as_a_set_of_its_size() -> None:
     trained = inputs.networks(part, "conv", 4, SCHEDULE, 2)
     judged = inputs.judge(part, trained, WHERE)
     assert {(row["images_per_class"], row["method"]) for row in judged.rows} == {(1, "rcig+subset")}
+    _, (images, _) = next(given()._replace(mirror=True).part(1).supports())
+    assert len(images) == 6, "with their mirror images, as the whole set was distilled"
     boosted = dataclasses.replace(EXPERIMENT, boost=params.BoostParams(1, 0.0))
     first = given()._replace(experiment=boosted, method="rcig+boost").part(1)
     np.testing.assert_array_equal(first.images, given().images[:, :3])

@@ -150,6 +150,21 @@ def test_a_basis_of_the_images_themselves_has_the_gradient_of_no_basis() -> None
     )
 
 
+def test_a_step_with_a_basis_goes_down_the_gradient_by_its_coordinates() -> None:
+    outer = descent(setting=Setting(10, basis=2))
+    position: Any = outer.start(jax.random.key(0), random_set(0))
+    for gradient in (random_set(1), random_set(2)):
+        through = lambda coordinates, by=gradient: sum(  # noqa: E731
+            (a * b).sum() for a, b in zip(basis.decode(coordinates), by, strict=True)
+        )
+        down = jax.grad(through)(position.coordinates)
+        rates = position.coordinates._replace(images=0.5, labels=0.5, log_temperature=0.25)
+        rates = rates._replace(images=jax.tree.map(lambda _: 0.5, position.coordinates.images))
+        expected = jax.tree.map(lambda s, rate, d: s - rate * d, position.coordinates, rates, down)
+        position, _ = outer.move(position, gradient)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), position.coordinates, expected)
+
+
 @pytest.mark.parametrize("count", [2, 4, 6])
 def test_gradients_by_coefficients_and_basis_are_those_of_central_differences(count: int) -> None:
     start, weights = random_set(0), random_set(1)

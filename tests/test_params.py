@@ -82,6 +82,14 @@ def test_asking_for_a_study_that_is_not_listed(raw: dict[str, Any]) -> None:
         params.parse_params(raw).study("steps")
 
 
+def test_what_is_done_besides_is_part_of_the_name_of_a_method(raw: dict[str, Any]) -> None:
+    assert params.parse_params(raw).experiments[RCIG].label == "rcig"
+    scores = {"scores": "scores.npz", "sha256": "0", "strength": 1}
+    raw["experiments"][RCIG] |= {"boost": {"block": 1, "mobility": 0}, "hardness": scores}
+    raw["experiments"][RCIG]["settings"]["batch_norm"] = True
+    assert params.parse_params(raw).experiments[RCIG].label == "rcig+boost+hardness+batch_norm"
+
+
 def test_seeds_number_the_chunks(raw: dict[str, Any]) -> None:
     raw["experiments"][RCIG] |= {"chunk": 100, "seeds": [-1]}
     with pytest.raises(ParamsError, match=r"seeds number the chunks from 0, got \[-1\]"):
@@ -167,6 +175,11 @@ BAD = {
         ["experiments", RANDOM, "basis"],
         5,
         r"basis: nothing is distilled by random_real; set basis: none",
+    ),
+    "noise for real images": (
+        ["experiments", RANDOM, "initialisation"],
+        "unit_noise",
+        r"initialisation: random_real starts from no noise; set initialisation: real",
     ),
     "hard images for real ones": (
         ["experiments", RANDOM, "hardness"],

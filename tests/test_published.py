@@ -51,7 +51,7 @@ def test_a_changed_learning_rate_runs_one_chain_and_shows_its_effect(clone: Path
 
     summary = f"results/distill/{RCIG}/summary.json"
     changed = json.loads(run(clone, "dvc", "metrics", "diff", "--json"))
-    assert changed.keys() == {summary}
+    assert changed.keys() == {summary, f"results/evaluate/{RCIG}.json"}
     committed = run(clone, "git", "show", f"HEAD:{summary}")
     values = {"old": committed, "new": (clone / summary).read_text()}
     for when, text in values.items():

@@ -35,6 +35,7 @@ EXPERIMENTS = {
     "digits_again": ("mnist_sample", 10, "rcig"),
     "cifar10-ipc10-random": ("cifar10", 10, "random_real"),
 }
+PAIR = ("digits-rcig", "digits_again")
 ARCHITECTURES = {"conv": 32, "resnet18_bn": 16, "alexnet": 24}
 TRAINED_ON = ("real_members", "real_subset", "distilled")
 ATTACKS = ("threshold", "knn")
@@ -158,6 +159,7 @@ def summary(experiment: str, **changes: Any) -> dict[str, Any]:
         "method": method,
         "numbers": 1000 * images_per_class,
         "storage_images_per_class": images_per_class,
+        "chunk": "all",
         "width": 32,
         "seeds": [0, 1],
         "steps": 20,
@@ -314,6 +316,8 @@ def test_published_values_stand_beside_what_they_are_of(report: Report) -> None:
     assert accuracy["Published, augmentation"].tolist() == ["66.4 ± 1.0"]
     crossed = tables.cross_architecture(of_cifar).set_index("Architecture")["Published"]
     assert (crossed["conv"], crossed["alexnet"], crossed["resnet18_bn"]) == ("69.1 ± 0.4", "60.8 ± 1.8", "")
+    chunk = {name: summary | {"chunk": 10000} for name, summary in summaries.items()}
+    assert tables.accuracy(of_cifar, chunk)["Published"].tolist() == [""], "no set of the paper's table"
     of_mnist = of_cifar.assign(dataset="mnist", images_per_class=50)
     attacked = tables.membership_inference(of_mnist).set_index(["Trained on", "Attack"])["Published AUC"]
     assert attacked["real_members", "knn"] == "0.97 ± 0.00"
@@ -420,9 +424,9 @@ def test_gradients_are_drawn_of_methods_that_measure_them() -> None:
     assert figures.gradients({"plain": plain, "known": known}) == figures.gradients({"known": known}) != None  # noqa: E711
 
 
-def test_hardness_is_the_share_of_all_networks_that_miss_an_image() -> None:
+def test_hardness_is_the_share_of_networks_that_miss_an_image_averaged_over_sets() -> None:
     found = predicted(seeds=2)
-    never = found._replace(predicted=np.tile(found.labels, (1, 4, 1)))
+    never = found._replace(predicted=found.labels[None, None])
     score = predictions.hardness([found, never])
     np.testing.assert_allclose(score, [0.5] * 10 + [0.25] * 10 + [0.0] * 20)
     strata = predictions.by_stratum(found, score)
@@ -440,6 +444,17 @@ def test_strata_are_drawn_of_methods_with_several_sizes(report: Report) -> None:
     assert {method: list(sizes) for method, sizes in found["mnist_sample"].items()} == {"rcig": [10, 50]}
     assert found["mnist_sample"]["rcig"][50]["none"] == 1.0
     assert figures.strata(found["mnist_sample"]).startswith(b"\x89PNG")
+
+
+def test_a_set_has_no_say_in_what_is_hard_for_itself(report: Report) -> None:
+    missing, right = (report.predictions["digits-rcig"] for _ in range(2))
+    right = right._replace(predicted=right.labels[None, None])
+    sizes = {name: {**report.summaries[name], "storage_images_per_class": i} for i, name in enumerate(PAIR)}
+    found = reports.strata(report._replace(summaries=sizes, predictions=dict(zip(PAIR, (missing, right), strict=True))))
+    own, others = found["mnist_sample"]["rcig"].values()
+    assert own["none"] == missing.correct.mean() < 1, "the other set finds no image hard"
+    assert all(math.isnan(value) for words, value in own.items() if words != "none")
+    assert {value for value in others.values() if not math.isnan(value)} == {1.0}
 
 
 def test_what_a_dataset_holds(report: Report) -> None:
@@ -726,7 +741,7 @@ def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path) -> 
         write(collect(results, list(EXPERIMENTS), STUDIES, list(FACTS), ["cifar10"]), tmp_path / out)
     written = {path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file()}
     names = ("accuracy", "comparisons", "cross_architecture", "robustness", "hardness", "membership_inference")
-    names += ("slopes", "datasets")
+    names += ("slopes", "datasets", "times")
     assert {str(file) for file in written} == {
         "results.csv",
         "index.html",

@@ -46,12 +46,12 @@ def save(path: Path, channels: int = 1) -> Path:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with one set in its remote only, and the revision `before` that has none."""
+    """A repository with one set only in its remote, a folder in it, and the revision `before` that has none."""
     folder = tmp_path_factory.mktemp("sets") / "repository"
     folder.mkdir()
     run(folder, "git", "init", "-q", "-b", "main")
     run(folder, "dvc", "init", "-q")
-    run(folder, "dvc", "remote", "add", "-q", "-d", "bundled", str(folder.parent / "remote"))
+    run(folder, "dvc", "remote", "add", "-q", "-d", "bundled", "store")
     run(folder, "git", "commit", "-q", "-am", "start")
     run(folder, "git", "tag", "before")
     save(folder / sets.FOLDER / f"{NAME}.npz")
@@ -61,6 +61,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(folder, "git", "commit", "-q", "-m", "a set")
     shutil.rmtree(folder / ".dvc" / "cache")
     (folder / sets.FOLDER / f"{NAME}.npz").unlink()
+    run(folder, "git", "branch", "aside")
     return folder
 
 
@@ -79,15 +80,21 @@ def test_a_file_and_a_folder(tmp_path: Path) -> None:
 def test_a_repository_without_the_file_and_a_git_address(repository: Path) -> None:
     for source in (repository, f"file://{repository}"):
         np.testing.assert_array_equal(rcig.load(NAME, source).pixels, arrays()["pixels"][0])
-    np.testing.assert_array_equal(rcig.load(NAME, f"file://{repository}", "main").labels, arrays()["labels"][0])
     assert not (repository / sets.FOLDER / f"{NAME}.npz").exists(), "the repository stays as it is"
+
+
+def test_a_branch_and_a_commit_of_a_git_address(repository: Path) -> None:
+    commit = run(repository, "git", "rev-parse", "main").strip()
+    for revision in ("main", "aside", commit, commit[:10]):
+        found = rcig.load(NAME, f"file://{repository}", revision)
+        np.testing.assert_array_equal(found.labels, arrays()["labels"][0])
 
 
 def test_dvc_get_and_import_bring_the_file(repository: Path, tmp_path: Path) -> None:
     run(tmp_path, "git", "init", "-q")
     run(tmp_path, "dvc", "init", "-q")
     for i, command in enumerate(("get", "import")):
-        run(tmp_path, "dvc", command, "-q", f"file://{repository}", f"{sets.FOLDER}/{NAME}.npz", "-o", f"{i}.npz")
+        run(tmp_path, "dvc", command, "-q", str(repository), f"{sets.FOLDER}/{NAME}.npz", "-o", f"{i}.npz")
         np.testing.assert_array_equal(rcig.load(str(tmp_path / f"{i}.npz")).pixels, arrays()["pixels"][0])
 
 
@@ -105,11 +112,7 @@ def test_sets_that_are_not_there(repository: Path, tmp_path: Path) -> None:
 def test_a_damaged_object_in_the_remote(repository: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(repository, copy)
-    remote = tmp_path / "remote"
-    shutil.copytree(repository.parent / "remote", remote)
-    run(copy, "dvc", "remote", "modify", "bundled", "url", str(remote))
-    run(copy, "git", "commit", "-q", "-am", "another remote")
-    (blob,) = [path for path in remote.rglob("*") if path.is_file()]
+    (blob,) = [path for path in (copy / "store").rglob("*") if path.is_file()]
     blob.chmod(0o644)
     blob.write_bytes(blob.read_bytes()[:200])
     with pytest.raises(StoreError):

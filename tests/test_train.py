@@ -8,6 +8,7 @@ import pytest
 
 from rcig import train
 from rcig.data.splits import Split, View, whole
+from rcig.distill import pool as pools
 from rcig.evaluate import PROTOCOLS
 from rcig.nets import build
 
@@ -40,7 +41,7 @@ def test_networks_learn_a_separable_problem() -> None:
 def test_networks_trained_together_are_those_trained_alone() -> None:
     x, y, _ = blobs(12)
     together = train.trainer(NET, SCHEDULE, 2)(jax.random.key(0), x, y)
-    for i, key in enumerate(jax.random.split(jax.random.key(0), 2)):
+    for i, key in enumerate(jax.random.split(jax.random.fold_in(jax.random.key(0), train.STREAM), 2)):
         start_key, _ = jax.random.split(key)
         optimizer = SCHEDULE.optimizer(SCHEDULE.learning_rate)
         step = jax.jit(partial(train.update, NET, optimizer, x=x, y=y))
@@ -49,6 +50,19 @@ def test_networks_trained_together_are_those_trained_alone() -> None:
             alone = step(alone)
         for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone.variables), strict=True):
             np.testing.assert_allclose(a[i], b, atol=2e-3)
+
+
+def test_no_network_starts_as_one_that_a_set_of_the_same_seed_was_distilled_with() -> None:
+    x, y, _ = blobs(12)
+    ((_, starts),) = train.course(NET, SCHEDULE, 5)(jax.random.key(0), x, y, at=(0,))
+    init_key, _ = jax.random.split(jax.random.key(0))  # as loop.begin has it
+    pool = pools.create(NET, optax.adam(1e-3), init_key, 30)
+    judges, distillers = (
+        {kernel.tobytes() for kernel in np.asarray(networks["params"]["head"]["kernel"])}
+        for networks in (starts, pool.networks.variables)
+    )
+    assert (len(judges), len(distillers)) == (5, 30)
+    assert judges.isdisjoint(distillers)
 
 
 def test_looking_on_the_way_changes_nothing() -> None:

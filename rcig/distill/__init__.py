@@ -27,9 +27,10 @@ DENSE_MEMORY = 0.5
 def make(dataset: DatasetParams, experiment: Experiment, mobility: tuple[float, ...] | None = None) -> Distiller:
     """The distiller that an experiment asks for. Raises ParamsError where its settings do not fit its set.
 
-    `mobility`: a factor on the updates of each image, see `outer.Setting`; all of those that a block starts with.
+    `mobility`: a factor on the updates of each image of a set that grows, see `outer.Setting`. The set has so many
+    images, and the solver is chosen for them; None: as many as the experiment says.
     """
-    settings = chosen_settings(dataset, experiment)
+    settings = chosen_settings(dataset, experiment, None if mobility is None else len(mobility))
     if not isinstance(settings, ImplicitParams | UnrolledParams):
         return given()
     mirror = mirrored(dataset, experiment)
@@ -50,12 +51,16 @@ def make(dataset: DatasetParams, experiment: Experiment, mobility: tuple[float, 
     return implicit_gradient(net, settings, dataset.l2_rate, mirror, setting)
 
 
-def chosen_settings(dataset: DatasetParams, experiment: Experiment) -> Any:
-    """The experiment's settings with `solver: auto` replaced by what it picks. Raises ParamsError, see `make`."""
+def chosen_settings(dataset: DatasetParams, experiment: Experiment, count: int | None = None) -> Any:
+    """The experiment's settings with `solver: auto` replaced by what it picks. Raises ParamsError, see `make`.
+
+    `count`: images of the set, where it has not all of the experiment's yet.
+    """
     settings = experiment.settings
     if not isinstance(settings, ImplicitParams):
         return settings
-    images = experiment.images_per_class * dataset.classes * (2 if mirrored(dataset, experiment) else 1)
+    count = count or experiment.images_per_class * dataset.classes
+    images = count * (2 if mirrored(dataset, experiment) else 1)
     if settings.subset != "all" and settings.subset > images:
         raise ParamsError(
             f"subset {settings.subset} is larger than the set of {images} images; give at most that, or all"

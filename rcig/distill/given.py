@@ -40,6 +40,8 @@ def load_external(
         x = x.transpose(0, 2, 3, 1)
     if x.shape != (images, *shape):
         raise ParamsError(f"{where}: expected images {(images, *shape)}, got {x.shape}; correct images_per_class")
+    if x.dtype == np.uint8 and settings.whitened:
+        raise ParamsError(f"{where}: bytes are no whitened images; say whitened: false")
     if x.dtype != np.uint8:
         if not np.isfinite(x).all() or (not settings.whitened and (x.min() < 0 or x.max() > 1)):
             raise ParamsError(f"{where}: expected brightness from 0 to 1; for whitened images say whitened: true")

@@ -23,7 +23,7 @@ from rcig.distill.base import Batch, Distiller, Info
 from rcig.passes import everywhere
 
 CHECKPOINT_SECONDS = 30.0
-"""at most this much work is lost when a run is killed"""
+"""between checkpoints; one is written after the next look at the loss"""
 READ_EVERY = 10
 """steps between looks at the loss: each look waits for the device"""
 
@@ -35,7 +35,7 @@ Step = jax.stages.Wrapped
 
 
 class DivergedError(RuntimeError):
-    """The loss is not a finite number. The message is one line: step, terms, where the last good state lies."""
+    """The loss is not a finite number. The message is one line: step, terms, the last good state where there is one."""
 
 
 class Task(NamedTuple):
@@ -189,9 +189,9 @@ def _check_finite(terms: list[dict[str, float]], before: int, checkpoint: Path) 
     for i, values in enumerate(terms):
         if not all(np.isfinite(value) for value in values.values()):
             shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            kept = f"; the last good state is kept in {checkpoint}" if checkpoint.exists() else ""
             raise DivergedError(
-                f"step {before + i + 1} is not finite: {shown}; lower learning_rate or raise l2_rate;"
-                f" the last good state is kept in {checkpoint}"
+                f"step {before + i + 1} is not finite: {shown}; lower learning_rate or raise l2_rate{kept}"
             )
 
 

@@ -98,8 +98,8 @@ def render(report: Report) -> dict[str, bytes | str]:
         "hardness": tables.hardness(report.predictions, report.references, dict(pairs.to_numpy())),
         "slopes": tables.slopes(report.studies),
         "datasets": tables.datasets(report.facts),
+        "times": tables.times(report.summaries),
     }
-    shown = {**written, "times": tables.times(report.summaries)}
     curves = {size: figures.training_curves(together) for size, together in _by_size(report).items()}
     measured = {size: figures.gradients(together) for size, together in _by_size(report).items()}
     gradients = {size: drawing for size, drawing in measured.items() if drawing is not None}
@@ -127,7 +127,7 @@ def render(report: Report) -> dict[str, bytes | str]:
         **{f"figures/confusion-{name}.png": png for name, png in confusions.items()},
         **{f"figures/attacks-{name}.png": png for name, png in attacks.items()},
         "index.html": page.render(
-            tables=shown,
+            tables=written,
             pictures=report.pictures,
             curves=curves,
             gradients=gradients,
@@ -158,17 +158,19 @@ def _by_size(report: Report) -> dict[str, dict[str, pd.DataFrame]]:
 def strata(report: Report) -> dict[str, dict[str, dict[int, dict[str, float]]]]:
     """Dataset -> method -> size -> accuracy by hardness, of methods with sets of several sizes.
 
-    Hardness is how many of the networks on all sets of the dataset miss an image.
+    Hardness is how many of the networks on all other sets of the dataset miss an image: a set has no say in what is
+    hard for itself.
     """
     found: dict[str, dict[str, dict[int, dict[str, float]]]] = {}
     of = {name: summary for name, summary in report.summaries.items() if name in report.predictions}
     for dataset in dict.fromkeys(summary["dataset"] for summary in of.values()):
         sets = {name: report.predictions[name] for name, summary in of.items() if summary["dataset"] == dataset}
-        score = hardness(sets.values())
         methods: dict[str, dict[int, dict[str, float]]] = {}
-        for name, predictions in sets.items():
+        for name, own in sets.items():
+            others = [predictions for other, predictions in sets.items() if other != name]
             sizes = methods.setdefault(of[name]["method"], {})
-            sizes.setdefault(of[name]["storage_images_per_class"], by_stratum(predictions, score))
+            if others:
+                sizes.setdefault(of[name]["storage_images_per_class"], by_stratum(own, hardness(others)))
         several = {method: sizes for method, sizes in methods.items() if len(sizes) > 1}
         if several:
             found[dataset] = several

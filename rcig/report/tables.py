@@ -135,7 +135,10 @@ def accuracy(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) -> 
     seeds = chosen.groupby("experiment")["seed"].nunique()
     table.insert(len(keys), "Seeds", [seeds[name] for name in table["experiment"]])
     best = published_accuracy()
-    sets = list(table[["dataset", "images_per_class", "method"]].itertuples(index=False, name=None))
+    # What is distilled from a chunk of the training images is no set of the paper's tables.
+    chunks = {name for name, summary in summaries.items() if summary["chunk"] != "all"}
+    named = table["dataset"].where(~table["experiment"].isin(chunks), "")
+    sets = list(zip(named, table["images_per_class"], table["method"], strict=True))
     table["Published"] = [
         best.get((dataset, "full" if method == "full_dataset" else str(count), method), "")
         for dataset, count, method in sets
@@ -330,7 +333,9 @@ def datasets(facts: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 
 def times(summaries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """What each distillation took, and on what; `summaries` are the summary.json by experiment."""
-    table = pd.DataFrame([_time(experiment, summary) for experiment, summary in summaries.items()])
+    records = [_time(experiment, summary) for experiment, summary in summaries.items()]
+    columns = "Experiment, Width, Seeds, Steps, Time, Seconds per step and seed, Held-out accuracy, Machine, Versions"
+    table = pd.DataFrame(records, columns=columns.split(", "))
     known = published()
     keys = ("dataset", "images_per_class", "method")
     printed = [
@@ -342,19 +347,19 @@ def times(summaries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     return table
 
 
-def _time(experiment: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+def _time(experiment: str, summary: Mapping[str, Any]) -> tuple[Any, ...]:
     seeds, steps, held_out = len(summary["seeds"]), summary["steps"], summary["heldout_accuracy"]
-    return {
-        "Experiment": experiment,
-        "Width": summary["width"],
-        "Seeds": seeds,
-        "Steps": steps,
-        "Time": duration(summary["seconds"]),
-        "Seconds per step and seed": f"{summary['seconds'] / (steps * seeds):.3g}" if steps else "",
-        "Held-out accuracy": "" if held_out is None else f"{100 * held_out:.1f}",
-        "Machine": summary["machine"],
-        "Versions": ", ".join(f"{name} {version}" for name, version in sorted(summary["versions"].items())),
-    }
+    return (
+        experiment,
+        summary["width"],
+        seeds,
+        steps,
+        duration(summary["seconds"]),
+        f"{summary['seconds'] / (steps * seeds):.3g}" if steps else "",
+        "" if held_out is None else f"{100 * held_out:.1f}",
+        summary["machine"],
+        ", ".join(f"{name} {version}" for name, version in sorted(summary["versions"].items())),
+    )
 
 
 def duration(seconds: float) -> str:
