@@ -123,7 +123,7 @@ def course(net: Net, schedule: Schedule, networks: int) -> Callable[..., Iterato
     Returns a function of (key, images x (n, h, w, c), labels y (n, C), at=(schedule.steps,), rate=the schedule's) that
     yields, for each step of the increasing numbers `at`, (step, variables of the networks after it, stacked along the
     first axis). The networks differ by their starts and draws; each is trained as if it were alone. None starts as a
-    network that a set was distilled with does, whatever the two keys: it is to judge that set.
+    network does that a set was distilled with from the same key: it is to judge that set.
     """
 
     def begin(key: jax.Array, rate: jax.Array) -> tuple[TrainState, jax.Array]:
