@@ -84,8 +84,9 @@ def teaches(settings: Any, steps: int = 80) -> float:
 
 
 def judge(images: jax.Array, labels: jax.Array) -> float:
+    """Accuracy of networks wide enough that their starts do not decide."""
     x, _, truth = blobs(90)
-    net = build("conv", (8, 8, 1), 3, width=4, depth=2)
+    net = build("conv", (8, 8, 1), 3, width=16, depth=2)
     return train.validator(net, whole(Split(np.asarray(x), truth)), jnp.asarray)(images, labels)
 
 
@@ -94,10 +95,8 @@ RCIG_OTHERS_SLOW = [pytest.param(name, marks=() if name == "rcig" else pytest.ma
 
 @pytest.mark.parametrize("name", RCIG_OTHERS_SLOW)
 def test_distilling_teaches_networks_what_noise_does_not(name: str) -> None:
-    before = judge(noise().images, noise().labels)
-    assert before < 0.7
-    # In the paper too, VIG can be worse than random images.
-    assert teaches(METHODS[name]) > (before if name == "vig" else 0.8)
+    assert judge(noise().images, noise().labels) < 0.5
+    assert teaches(METHODS[name]) > 0.7
 
 
 @pytest.mark.slow
