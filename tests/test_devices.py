@@ -105,7 +105,7 @@ def test_two_processes_distil_what_one_does(tmp_path: Path) -> None:
     yaml = YAML(typ="safe")
     settings = yaml.load((ROOT / "params.yaml").read_text())
     experiment = settings["experiments"][name] | {"width": 4}
-    experiment["loop"] |= {"steps": 6, "batch_size": 32, "validate_every": 6}
+    experiment["loop"] |= {"steps": 20, "batch_size": 32, "validate_every": 20}
     with (tmp_path / "params.yaml").open("w") as file:
         yaml.dump(
             {"datasets": settings["datasets"], "full_dataset": {}, "experiments": {name: experiment}, "studies": {}},
