@@ -8,6 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import optax
 
 from rcig.augment import augment
 from rcig.train import Augment, Relabel, Schedule, adam, cross_entropy, own_labels, sgd, unchanged
@@ -50,6 +51,11 @@ def narrow_sgd(images: int) -> Schedule:
     return Schedule(steps, sgd(steps), 0.01, BATCH, augment, cross_entropy)
 
 
+def inner_adam(images: int) -> Schedule:
+    """Adam at a constant 1e-3 on the mean squared error: the inner training of Feng et al. (2023), their longest."""
+    return Schedule(300, optax.adam, 1e-3, BATCH)
+
+
 PAPER, REFERENCE = (1000, 2000), (2500, 5000)
 PROTOCOLS = {
     "loo2023": Protocol("conv", None, partial(loo2023, steps=PAPER, transform=unchanged)),
@@ -57,6 +63,7 @@ PROTOCOLS = {
     "loo2023_hard": Protocol("conv", None, partial(loo2023, steps=PAPER, transform=unchanged), hardened),
     # The public code of the paper trains longer where it does not augment.
     "reference": Protocol("conv", None, partial(loo2023, steps=REFERENCE, transform=unchanged)),
+    "inner_adam": Protocol("conv", None, inner_adam),
     # The network that most of the field reports on: 128 filters in every stage, instance norm.
     "narrow_adam": Protocol("narrow_in", 128, narrow_adam),
     "narrow_sgd": Protocol("narrow_in", 128, narrow_sgd),

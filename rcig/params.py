@@ -17,7 +17,9 @@ from ruamel.yaml.error import YAMLError
 
 T = TypeVar("T")
 
-Protocol = Literal["loo2023", "loo2023_augmented", "loo2023_hard", "reference", "narrow_adam", "narrow_sgd"]
+Protocol = Literal[
+    "loo2023", "loo2023_augmented", "loo2023_hard", "reference", "inner_adam", "narrow_adam", "narrow_sgd"
+]
 """see rcig.evaluate"""
 Architecture = Literal[
     "conv",
@@ -651,7 +653,7 @@ def _check_method(method: str, settings: Any) -> None:
 
 def _typed_study(where: str, study: Study) -> Study:
     """The study with every value of its grids of its setting's type, and every combination one that can be used."""
-    choice(f"{where}.base.method", "method with settings to vary", study.base.method, FAMILY | UNROLLED)
+    choice(f"{where}.base.method", "method with settings to vary", study.base.method, FAMILY)
     if study.base.boost != "none":
         raise ParamsError(f"{where}.base.boost: a study measures one run at a time; set boost: none")
     base = _typed_settings(f"{where}.base", study.base)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from test_judging import DATASET, EXPERIMENT
+from test_unrolled import SETTINGS as UNROLLED
+from test_unrolled import slow
 
 import rcig.distill
 from rcig import params, store, whiten
@@ -63,13 +65,36 @@ def test_blocks_before_stay_and_are_the_set_that_was_distilled_at_their_size(
     both, curve = grow(boosted(1, 0.0), tmp_path / "both")
     alone, _ = grow(dataclasses.replace(SMALL, images_per_class=1), tmp_path / "alone")
     assert both.images.shape == (6, 8, 8, 1)
-    np.testing.assert_allclose(both.images[:3], alone.images, atol=1e-5)
-    np.testing.assert_allclose(both.labels[:3], alone.labels, atol=1e-5)
+    np.testing.assert_array_equal(both.images[:3], alone.images)
+    np.testing.assert_array_equal(both.labels[:3], alone.labels)
     assert np.asarray(both.labels).argmax(1).tolist() == [0, 1, 2, 0, 1, 2]
     assert np.abs(both.images[3:] - both.images[:3]).max() > 0.1, "new blocks start from other images"
     assert curve["step"].tolist() == [3, 6, 9, 12]
     assert curve["block"].tolist() == [1, 1, 2, 2]
     assert curve["seconds"].is_monotonic_increasing
+
+
+def test_a_subset_is_held_against_the_whole_set_and_not_against_its_first_block() -> None:
+    settings = dataclasses.replace(SMALL.settings, subset=4)
+    distilling.make_task(source(), boosted(1, 0.0, settings=settings), 0)
+    with pytest.raises(ParamsError, match="subset 7 is larger than the set of 6 images"):
+        distilling.make_task(source(), boosted(1, 0.0, settings=dataclasses.replace(settings, subset=7)), 0)
+
+
+@pytest.mark.parametrize("method", ["rcig", slow("rat_bptt")])
+def test_any_method_learns_mixtures_of_a_basis_also_after_a_stop(method: str, tmp_path: Path) -> None:
+    settings = {"rcig": SMALL.settings, "rat_bptt": UNROLLED}[method]
+    experiment = dataclasses.replace(SMALL, method=method, settings=settings, basis=4)
+    expected, _ = grow(experiment, tmp_path / "whole")
+    task = distilling.make_task(source(), experiment, 0)
+    loop.distill(task._replace(steps=3), source().heldout_accuracy, tmp_path / "cut" / "0.npz", "test")
+    found, _ = grow(experiment, tmp_path / "cut")
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(a, b)
+    singular = np.linalg.svd(np.asarray(found.images).reshape(6, -1), compute_uv=False)
+    assert singular[3] > 1e-2
+    assert singular[4] < 1e-4 * singular[0], "no more than four images are mixed"
+    assert np.abs(found.images - task.start.images).max() > 1e-2
 
 
 @pytest.mark.slow

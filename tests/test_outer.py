@@ -212,12 +212,16 @@ def test_a_basis_larger_than_its_set_is_warned_of() -> None:
     from conftest import ROOT
 
     loaded = params.load(ROOT / "params.yaml")
-    experiment = dataclasses.replace(loaded.experiments["mnist_sample-ipc1-rcig"], basis=10)
-    with pytest.warns(UserWarning, match="basis 10: as many basis images as the 10 images, or more, store more"):
-        make(loaded.datasets["mnist_sample"], experiment)
+    experiment = dataclasses.replace(loaded.experiments["mnist_sample-ipc1-rcig"], images_per_class=10)
+    dataset = loaded.datasets["mnist_sample"]
+    most = 88  # 100 · 88 + 88 · 784 numbers are no more than 100 · 784, those of one more are
+    with pytest.warns(UserWarning, match="basis 89: .* take 79,676 numbers, the 100 images themselves 79,400"):
+        make(dataset, dataclasses.replace(experiment, basis=most + 1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        make(loaded.datasets["mnist_sample"], dataclasses.replace(experiment, basis=9))
+        make(dataset, dataclasses.replace(experiment, basis=most))
+    with pytest.raises(params.ParamsError, match="basis 785 is more than the 784 pixels of an image"):
+        make(dataset, dataclasses.replace(experiment, basis=785))
 
 
 def test_parts_of_a_set() -> None:

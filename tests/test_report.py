@@ -35,7 +35,6 @@ EXPERIMENTS = {
     "digits_again": ("mnist_sample", 10, "rcig"),
     "cifar10-ipc10-random": ("cifar10", 10, "random_real"),
 }
-PAIR = ("digits-rcig", "digits_again")
 ARCHITECTURES = {"conv": 32, "resnet18_bn": 16, "alexnet": 24}
 TRAINED_ON = ("real_members", "real_subset", "distilled")
 ATTACKS = ("threshold", "knn")
@@ -411,9 +410,7 @@ def test_parts_are_drawn_where_there_are_any(report: Report, monkeypatch: pytest
     assert list(drawn) == ["mnist_sample-rcig-loo2023-64"]
     mean = {name: statistics.fmean(select("evaluate", experiment=name, protocol="loo2023")) for name in EXPERIMENTS}
     assert {name: dict(line) for name, line in lines.items()} == {
-        "distilled at that size": {10: pytest.approx(mean["digits_again"])},
-        "random part of one set": {5: pytest.approx(mean["digits_again"])},
-        "first blocks of one set": dict.fromkeys((5, 10), pytest.approx(mean["digits-rcig"])),
+        name: dict.fromkeys((5, 10), pytest.approx(mean[name])) for name in ("digits-rcig", "digits_again")
     }
 
 
@@ -436,25 +433,40 @@ def test_hardness_is_the_share_of_networks_that_miss_an_image_averaged_over_sets
     assert all(math.isnan(strata[words]) for words in ("50 to 75 %", "more"))
 
 
+def with_sizes(report: Report, *sets: tuple[str, int, predictions.Predictions]) -> Report:
+    """The report of sets of mnist_sample alone: the method of each, its size, and what its networks predict."""
+    summary = report.summaries["digits-rcig"]
+    names = [f"set {i}" for i in range(len(sets))]
+    of = [summary | {"method": method, "storage_images_per_class": size} for method, size, _ in sets]
+    return report._replace(
+        summaries=dict(zip(names, of, strict=True)),
+        predictions=dict(zip(names, [found for _, _, found in sets], strict=True)),
+    )
+
+
 def test_strata_are_drawn_of_methods_with_several_sizes(report: Report) -> None:
-    assert reports.strata(report) == {}
-    summaries = dict(report.summaries)
-    summaries["digits_again"] = summaries["digits_again"] | {"storage_images_per_class": 50}
-    found = reports.strata(report._replace(summaries=summaries))
-    assert {method: list(sizes) for method, sizes in found["mnist_sample"].items()} == {"rcig": [10, 50]}
-    assert found["mnist_sample"]["rcig"][50]["none"] == 1.0
-    assert figures.strata(found["mnist_sample"]).startswith(b"\x89PNG")
-
-
-def test_a_set_has_no_say_in_what_is_hard_for_itself(report: Report) -> None:
-    missing, right = (report.predictions["digits-rcig"] for _ in range(2))
+    missing, right = predicted(seeds=2), predicted(seeds=2)
     right = right._replace(predicted=right.labels[None, None])
-    sizes = {name: {**report.summaries[name], "storage_images_per_class": i} for i, name in enumerate(PAIR)}
-    found = reports.strata(report._replace(summaries=sizes, predictions=dict(zip(PAIR, (missing, right), strict=True))))
-    own, others = found["mnist_sample"]["rcig"].values()
-    assert own["none"] == missing.correct.mean() < 1, "the other set finds no image hard"
-    assert all(math.isnan(value) for words, value in own.items() if words != "none")
-    assert {value for value in others.values() if not math.isnan(value)} == {1.0}
+    several = [("rcig", 10, missing), ("rcig", 50, right)]
+    assert reports.strata(with_sizes(report, *several)) == {}, "no other method says what is hard"
+    assert reports.strata(with_sizes(report, several[0], ("frepo", 50, right))) == {}
+    found = reports.strata(with_sizes(report, *several, ("frepo", 10, missing)))["mnist_sample"]
+    assert {method: list(sizes) for method, sizes in found.items()} == {"rcig": [10, 50]}
+    assert found["rcig"][50]["none"] == 1.0
+    assert figures.strata(found).startswith(b"\x89PNG")
+
+
+def test_strata_have_the_same_images_at_every_size_and_a_method_no_say_in_its_own(report: Report) -> None:
+    missing, right = predicted(seeds=2), predicted(seeds=2)
+    right = right._replace(predicted=right.labels[None, None])
+    sets = [("rcig", 1, missing), ("rcig", 10, right), ("rcig", 10, missing)]
+    found = reports.strata(with_sizes(report, *sets, ("frepo", 1, right)))["mnist_sample"]["rcig"]
+    assert found[1]["none"] == missing.correct.mean() < 1, "frepo finds no image hard"
+    assert found[10]["none"] == pytest.approx((1 + missing.correct.mean()) / 2), "sets of one size share a mean"
+    assert all(math.isnan(value) for sizes in found.values() for words, value in sizes.items() if words != "none")
+    hard = reports.strata(with_sizes(report, *sets, ("frepo", 1, missing)))["mnist_sample"]["rcig"]
+    assert (hard[1]["none"], hard[1]["25 to 50 %"], hard[1]["more"]) == (1.0, 0.5, 0.0)
+    assert (hard[10]["none"], hard[10]["25 to 50 %"], hard[10]["more"]) == (1.0, 0.75, 0.5)
 
 
 def test_what_a_dataset_holds(report: Report) -> None:
@@ -529,14 +541,14 @@ def test_robustness_scores_from_rows() -> None:
             for measured in ({"step": 100, "value": value}, {"step": 50, "value": 0.0})
         ]
     )
-    (line,) = tables.robustness(rows).to_dict("records")
+    (line,) = tables.robustness(rows, {}).to_dict("records")
     assert (line["Lost with hard labels"], line["Gained over random"]) == ("50.0", "30.0")
     normalised = lambda a: (math.exp(a) - math.exp(-1)) / (math.exp(1) - math.exp(-1))  # noqa: E731
     assert line["Label-robust score"] == f"{normalised(0.5 * 0.3 - 0.5 * 0.5):.3f}"
     assert line["Augmentation-robust score"] == f"{normalised(0.5 * 0.15 + 0.5 * 0.3):.3f}"
     without = rows[rows["protocol"] != "loo2023_augmented"]
-    assert tables.robustness(without)["Augmentation-robust score"].tolist() == [""]
-    assert tables.robustness(rows[rows["method"] != "random_real"]).empty
+    assert tables.robustness(without, {})["Augmentation-robust score"].tolist() == [""]
+    assert tables.robustness(rows[rows["method"] != "random_real"], {}).empty
 
 
 def printed_in_the_paper(table: int, dataset: str, images_per_class: int, method: str) -> str:

@@ -135,6 +135,19 @@ def test_the_narrow_protocols_train_for_epochs() -> None:
     assert PROTOCOLS["narrow_adam"].schedule(500).steps == 2000
 
 
+def test_inner_adam_keeps_its_rate() -> None:
+    schedule = PROTOCOLS["inner_adam"].schedule(10)
+    weights = {"w": jnp.zeros(1)}
+    optimizer = schedule.optimizer(schedule.learning_rate)
+    state, values = optimizer.init(weights), [0.0]
+    for _ in range(schedule.steps):
+        change, state = optimizer.update({"w": jnp.ones(1)}, state, weights)
+        weights = optax.apply_updates(weights, change)
+        values.append(float(weights["w"][0]))
+    assert schedule.steps == 300
+    np.testing.assert_allclose(np.diff(values), -1e-3, rtol=1e-3)  # a constant gradient moves Adam by its rate
+
+
 def test_sgd_is_that_of_the_literature_step_by_step() -> None:
     weights = {"w": jnp.array([1.0, -2.0])}
     optimizer = train.sgd(4)(0.1)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rcig.distill import basis as bases
 from rcig.distill.base import Batch, Distilled, Distiller, support
 from rcig.distill.given import given
 from rcig.distill.implicit import implicit_gradient
@@ -30,18 +31,24 @@ def make(dataset: DatasetParams, experiment: Experiment, mobility: tuple[float, 
     `mobility`: a factor on the updates of each image of a set that grows, see `outer.Setting`. The set has so many
     images, and the solver is chosen for them; None: as many as the experiment says.
     """
-    settings = chosen_settings(dataset, experiment, None if mobility is None else len(mobility))
+    settings = chosen_settings(dataset, experiment)
+    if mobility is not None:
+        settings = chosen_settings(dataset, experiment, len(mobility))
     if not isinstance(settings, ImplicitParams | UnrolledParams):
         return given()
     mirror = mirrored(dataset, experiment)
     if mirror and dataset.channels == 1:
         warnings.warn("mirror: true on grey images; a mirrored digit or letter is often another one", stacklevel=2)
     basis = None if isinstance(experiment.basis, str) else experiment.basis
-    images = experiment.images_per_class * dataset.classes
-    if basis is not None and basis >= images:
+    count = experiment.images_per_class * dataset.classes
+    pixels = dataset.resolution**2 * dataset.channels
+    if basis is not None and basis > pixels:
+        raise ParamsError(f"basis {basis} is more than the {pixels} pixels of an image; lower it, or set basis: none")
+    stored, plain = (bases.numbers(count, dataset.classes, pixels, images) for images in (basis, None))
+    if stored > plain:
         warnings.warn(
-            f"basis {basis}: as many basis images as the {images} images, or more, store more than the images"
-            " themselves; lower it, or set basis: none",
+            f"basis {basis}: with their coefficients so many basis images take {stored:,} numbers, the {count} images"
+            f" themselves {plain:,}; lower it, or set basis: none",
             stacklevel=2,
         )
     setting = Setting(steps(dataset, experiment), basis, mobility)
@@ -54,14 +61,15 @@ def make(dataset: DatasetParams, experiment: Experiment, mobility: tuple[float, 
 def chosen_settings(dataset: DatasetParams, experiment: Experiment, count: int | None = None) -> Any:
     """The experiment's settings with `solver: auto` replaced by what it picks. Raises ParamsError, see `make`.
 
-    `count`: images of the set, where it has not all of the experiment's yet.
+    `count`: images of the set, where it has not all of the experiment's yet; `subset` and `cg_iterations` may be too
+    large for it then, which does no harm.
     """
     settings = experiment.settings
     if not isinstance(settings, ImplicitParams):
         return settings
-    count = count or experiment.images_per_class * dataset.classes
-    images = count * (2 if mirrored(dataset, experiment) else 1)
-    if settings.subset != "all" and settings.subset > images:
+    whole = count is None
+    images = (count or experiment.images_per_class * dataset.classes) * (2 if mirrored(dataset, experiment) else 1)
+    if whole and settings.subset != "all" and settings.subset > images:
         raise ParamsError(
             f"subset {settings.subset} is larger than the set of {images} images; give at most that, or all"
         )
@@ -79,7 +87,7 @@ def chosen_settings(dataset: DatasetParams, experiment: Experiment, count: int |
             f"solver dense would need {gib:.1f} GiB for the Jacobian and kernel of {images} images and"
             f" {dataset.classes} classes, of {_memory_gib():.1f} GiB on this device; use solver: cg"
         )
-    if settings.solver == "cg" and settings.cg_iterations > unknowns:
+    if whole and settings.solver == "cg" and settings.cg_iterations > unknowns:
         raise ParamsError(
             f"cg_iterations {settings.cg_iterations} is more than the {unknowns} unknowns of {images} images and"
             f" {dataset.classes} classes; conjugate gradients ends by then, 20 are usually enough"

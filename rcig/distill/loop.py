@@ -190,9 +190,8 @@ def _check_finite(terms: list[dict[str, float]], before: int, checkpoint: Path) 
         if not all(np.isfinite(value) for value in values.values()):
             shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
             kept = f"; the last good state is kept in {checkpoint}" if checkpoint.exists() else ""
-            raise DivergedError(
-                f"step {before + i + 1} is not finite: {shown}; lower learning_rate or raise l2_rate{kept}"
-            )
+            fix = "lower learning_rate or, for rcig and its family, raise l2_rate"
+            raise DivergedError(f"step {before + i + 1} is not finite: {shown}; {fix}{kept}")
 
 
 def _shown(curve: list[Row]) -> dict[str, str]:

@@ -103,6 +103,8 @@ def descend(make: Callable[[Any], optax.GradientTransformation], params: OuterPa
     def result(position: Position) -> Distilled:
         weight = 1 - params.average_decay ** position.steps_done.astype(jnp.float32)
         average = jax.tree.map(lambda leaf: leaf / jnp.maximum(weight, 1e-8), position.average)
+        if setting.mobility is not None:
+            average = _where_fixed(setting.mobility, position.coordinates, average)
         moved = position.steps_done > 0
         return bases.decode(jax.tree.map(partial(jnp.where, moved), average, position.coordinates))
 
@@ -116,6 +118,15 @@ def _scaled(coordinates: Any, factors: tuple[float, ...]) -> Any:
         return leaf * jnp.asarray(factors, leaf.dtype).reshape(-1, *(1,) * (leaf.ndim - 1))
 
     return coordinates._replace(images=scale(coordinates.images), labels=scale(coordinates.labels))
+
+
+def _where_fixed(factors: tuple[float, ...], fixed: Any, moved: Any) -> Any:
+    """Images and labels of `fixed` where the factor is 0, of `moved` elsewhere."""
+
+    def choose(fixed: jax.Array, moved: jax.Array) -> jax.Array:
+        return jnp.where(jnp.asarray(factors).reshape(-1, *(1,) * (fixed.ndim - 1)) == 0, fixed, moved)
+
+    return moved._replace(images=choose(fixed.images, moved.images), labels=choose(fixed.labels, moved.labels))
 
 
 def _remember(position: Position, grad: Any, clip: float | str) -> tuple[Any, Past, Info]:

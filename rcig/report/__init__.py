@@ -93,7 +93,7 @@ def render(report: Report) -> dict[str, bytes | str]:
         "accuracy": tables.accuracy(report.rows, report.summaries),
         "comparisons": tables.comparisons(report.rows, report.summaries),
         "cross_architecture": tables.cross_architecture(report.rows),
-        "robustness": tables.robustness(report.rows),
+        "robustness": tables.robustness(report.rows, report.summaries),
         "membership_inference": tables.membership_inference(report.rows),
         "hardness": tables.hardness(report.predictions, report.references, dict(pairs.to_numpy())),
         "slopes": tables.slopes(report.studies),
@@ -158,22 +158,26 @@ def _by_size(report: Report) -> dict[str, dict[str, pd.DataFrame]]:
 def strata(report: Report) -> dict[str, dict[str, dict[int, dict[str, float]]]]:
     """Dataset -> method -> size -> accuracy by hardness, of methods with sets of several sizes.
 
-    Hardness is how many of the networks on all other sets of the dataset miss an image: a set has no say in what is
-    hard for itself.
+    Hardness is how many of the networks on the sets of all other methods miss an image: a method has no say in what is
+    hard for it, and a stratum has the same images at every size. Sets of one method and size share a mean.
     """
     found: dict[str, dict[str, dict[int, dict[str, float]]]] = {}
     of = {name: summary for name, summary in report.summaries.items() if name in report.predictions}
     for dataset in dict.fromkeys(summary["dataset"] for summary in of.values()):
-        sets = {name: report.predictions[name] for name, summary in of.items() if summary["dataset"] == dataset}
-        methods: dict[str, dict[int, dict[str, float]]] = {}
-        for name, own in sets.items():
-            others = [predictions for other, predictions in sets.items() if other != name]
-            sizes = methods.setdefault(of[name]["method"], {})
-            if others:
-                sizes.setdefault(of[name]["storage_images_per_class"], by_stratum(own, hardness(others)))
-        several = {method: sizes for method, sizes in methods.items() if len(sizes) > 1}
-        if several:
-            found[dataset] = several
+        sets = [
+            (summary["method"], summary["storage_images_per_class"], report.predictions[name])
+            for name, summary in of.items()
+            if summary["dataset"] == dataset
+        ]
+        for method in dict.fromkeys(method for method, _, _ in sets):
+            others = [predictions for other, _, predictions in sets if other != method]
+            own: dict[int, list[Predictions]] = {}
+            for _, size, predictions in (one for one in sets if one[0] == method):
+                own.setdefault(size, []).append(predictions)
+            if others and len(own) > 1:
+                score = hardness(others)
+                sizes = {size: pd.DataFrame([by_stratum(one, score) for one in some]) for size, some in own.items()}
+                found.setdefault(dataset, {})[method] = {size: dict(rows.mean()) for size, rows in sizes.items()}
     return found
 
 

@@ -124,7 +124,8 @@ def training_curves(curves: Mapping[str, pd.DataFrame]) -> bytes:
 def gradients(curves: Mapping[str, pd.DataFrame]) -> bytes | None:
     """Norm and variance of the gradient by the set against steps, of methods that measure both; None where none does.
 
-    Running medians, as for the loss; frames as those of `training_curves`.
+    As they were recorded, at every tenth step: a median would hide the steps at which a gradient explodes. Frames as
+    those of `training_curves`.
     """
     known = {name: curve for name, curve in curves.items() if "gradient_variance" in curve}
     if not known:
@@ -136,40 +137,37 @@ def gradients(curves: Mapping[str, pd.DataFrame]) -> bytes | None:
         for (experiment, curve), (dashes, colour) in zip(known.items(), cycle(product(_DASHES, COLOURS)), strict=False):
             for axes, (column, title) in zip(panels, titles.items(), strict=True):
                 axes.set(title=title, xlabel="Step", yscale="log")
-                _draw(axes, smoothed(curve, column), ("step", column), color=colour, linestyle=dashes, label=experiment)
+                look = {"color": colour, "linestyle": dashes, "linewidth": 0.8, "label": experiment}
+                _draw(axes, curve, ("step", column), **look)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         return png(figure)
 
 
 @matplotlib.rc_context(_STYLE)
 def parts(rows: pd.DataFrame) -> dict[str, bytes]:
-    """Accuracy against images per class of sets, of their random parts, and of the first blocks of boosted ones.
+    """Accuracy against images per class of sets and of their parts: random ones, or the first blocks of boosted sets.
 
-    By dataset, method, protocol and width, where parts were judged; means over networks and their standard deviation
-    (Feng et al. 2023, the intercorrelation of distilled images). `rows` are those of fully trained networks.
+    By dataset, method, protocol and width, where parts were judged: a line joins a set and its parts, every experiment
+    has its own; means over networks and their standard deviation (Feng et al. 2023, the intercorrelation of distilled
+    images). `rows` are those of fully trained networks.
     """
-    kinds = {"": "distilled at that size", SUBSET: "random part of one set", "+boost": "first blocks of one set"}
     accuracies = rows[rows["metric"] == "accuracy"]
+    accuracies = accuracies.assign(root=accuracies["method"].str.split("+").str[0])
     drawn = {}
-    for method in sorted({name.split("+")[0] for name in accuracies["method"] if name.endswith(SUBSET)}):
-        names = {method: "", f"{method}{SUBSET}": SUBSET, f"{method}+boost": "+boost"}
-        names[f"{method}+boost{SUBSET}"] = "+boost"
-        of_method = accuracies.assign(kind=accuracies["method"].map(names)).dropna(subset="kind")
-        for (data, protocol, width), some in of_method.groupby(["dataset", "protocol", "width"], sort=False):
-            if not some["method"].str.endswith(SUBSET).any():
-                continue
-            figure = Figure(figsize=(4.5, 3.1), dpi=200, layout="constrained")
-            axes = figure.subplots()
-            axes.set(title="Test accuracy", xlabel="Images per class")
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-            axes.set_xticks(sorted(some["images_per_class"].unique()))
-            for (kind, label), colour in zip(kinds.items(), COLOURS, strict=False):
-                line = some[some["kind"] == kind].groupby("images_per_class")["value"].agg(["mean", "std"]).fillna(0)
-                look: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 4, "capsize": 3, "label": label}
-                if len(line):
-                    axes.errorbar(line.index, line["mean"], line["std"], **look)
-            axes.legend(loc="lower right")
-            drawn[f"{data}-{method}-{protocol}-{width}"] = png(figure)
+    for (data, root, protocol, width), some in accuracies.groupby(["dataset", "root", "protocol", "width"], sort=False):
+        if not some["method"].str.endswith(SUBSET).any():
+            continue
+        figure = Figure(figsize=(4.5, 3.1), dpi=200, layout="constrained")
+        axes = figure.subplots()
+        axes.set(title="Test accuracy", xlabel="Images per class")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.set_xticks(sorted(some["images_per_class"].unique()))
+        for (experiment, of_one), colour in zip(some.groupby("experiment", sort=False), cycle(COLOURS), strict=False):
+            line = of_one.groupby("images_per_class")["value"].agg(["mean", "std"]).fillna(0)
+            look: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 4, "capsize": 3, "label": experiment}
+            axes.errorbar(line.index, line["mean"], line["std"], **look)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center")
+        drawn[f"{data}-{root}-{protocol}-{width}"] = png(figure)
     return drawn
 
 
@@ -282,11 +280,11 @@ def _draw(axes: Axes, curve: pd.DataFrame, columns: tuple[str, str], **look: Any
     axes.plot(mean[x], mean[y], **look)
 
 
-def smoothed(curve: pd.DataFrame, column: str = "loss") -> pd.DataFrame:
-    """The curve with a column of each seed replaced by its running median over 2 % of the steps: batches are noisy."""
+def smoothed(curve: pd.DataFrame) -> pd.DataFrame:
+    """The curve with the loss of each seed replaced by its running median over 2 % of the steps: batches are noisy."""
     window = 1 + curve["step"].nunique() // 50
-    median = curve.groupby("seed")[column].transform(lambda values: values.rolling(window, 1, center=True).median())
-    return curve.assign(**{column: median})
+    median = curve.groupby("seed")["loss"].transform(lambda loss: loss.rolling(window, 1, center=True).median())
+    return curve.assign(loss=median)
 
 
 @matplotlib.rc_context(_STYLE)

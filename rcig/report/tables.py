@@ -26,6 +26,7 @@ _PROTOCOLS = {"loo2023": "No augmentation", "loo2023_augmented": "Augmentation"}
 _OTHER_PROTOCOLS = {
     "loo2023_hard": "Hard labels",
     "reference": "Reference code",
+    "inner_adam": "Inner Adam",
     "narrow_adam": "Narrow, Adam",
     "narrow_sgd": "Narrow, SGD",
 }
@@ -224,24 +225,23 @@ def membership_inference(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(records, columns=columns).rename(columns=_HEADERS)
 
 
-def robustness(rows: pd.DataFrame) -> pd.DataFrame:
+def robustness(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Label-robust and augmentation-robust score of each set, see rcig.statistics, with what they are made of.
 
-    Only sets that were judged with hard labels, of whose dataset the full set was and of whose size, by the same
-    protocols and width, a random real subset was; where either lacks augmentation its score is empty.
+    Only sets that were judged with hard labels, of whose dataset the full set was and of whose size, see `storage`, by
+    the same protocols and width, a random real subset was; where either lacks augmentation its score is empty.
     """
     judged = final(rows)
     judged = judged[judged["metric"] == "accuracy"]
+    judged = judged.assign(storage=storage(judged, summaries))
     full = judged[judged["protocol"].isin(_FULL)].groupby("dataset")["value"].mean()
-    keys = [*IDENTITY, "width"]
-    means = judged.groupby([*keys, "protocol"], sort=False)["value"].mean().unstack("protocol").reset_index()
-    means = means.reindex(columns=[*keys, "loo2023", "loo2023_augmented", "loo2023_hard"])
+    keys, match = [*IDENTITY, "width"], ["dataset", "storage", "width"]
+    means = judged.groupby([*keys, "storage", "protocol"], sort=False)["value"].mean().unstack("protocol").reset_index()
+    means = means.reindex(columns=[*keys, "storage", "loo2023", "loo2023_augmented", "loo2023_hard"])
     randoms = means[means["method"] == "random_real"]
     records = []
     for _, one in means[means["loo2023_hard"].notna() & (means["method"] != "random_real")].iterrows():
-        same = (randoms[["dataset", "images_per_class", "width"]] == one[["dataset", "images_per_class", "width"]]).all(
-            axis=1
-        )
+        same = (randoms[match] == one[match]).all(axis=1)
         if one["dataset"] not in full or not same.any():
             continue
         random = randoms[same].iloc[0]
