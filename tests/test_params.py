@@ -275,7 +275,7 @@ BAD = {
     "study of a method without settings": (
         ["studies", STEPS, "base", "method"],
         "random_real",
-        r"base.method: unknown method with settings to vary 'random_real'; known: bptt, .*vig",
+        r"base.method: unknown method with settings to vary 'random_real'; known: cig, .*vig",
     ),
     "unknown setting of a grid": (
         ["studies", STEPS, "grids", 0, "innersteps"],
