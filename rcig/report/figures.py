@@ -136,7 +136,7 @@ def gradients(curves: Mapping[str, pd.DataFrame]) -> bytes | None:
         titles = {"gradient_norm": "Norm of the gradient", "gradient_variance": "Variance of the gradient"}
         for (experiment, curve), (dashes, colour) in zip(known.items(), cycle(product(_DASHES, COLOURS)), strict=False):
             for axes, (column, title) in zip(panels, titles.items(), strict=True):
-                axes.set(title=title, xlabel="Step", yscale="log")
+                axes.set(title=title, xlabel="Step", xscale="log", yscale="log")
                 look = {"color": colour, "linestyle": dashes, "linewidth": 0.8, "label": experiment}
                 _draw(axes, curve, ("step", column), **look)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
