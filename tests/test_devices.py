@@ -26,11 +26,12 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 from rcig import passes
 from rcig.data.splits import Split, whole
-from rcig.distill import Distilled, implicit, loop
+from rcig.distill import Distilled, implicit, loop, unrolled
 from rcig.distill.outer import Setting
 from rcig.nets import build
 from rcig.whiten import fit
 from test_inner import SETTINGS
+from test_unrolled import SETTINGS as UNROLLED
 from pathlib import Path
 
 rng = np.random.default_rng(0)
@@ -39,15 +40,23 @@ images = jnp.asarray(rng.normal(size=(4, 8, 8, 1)), jnp.float32)
 start = Distilled(images, jnp.eye(3)[jnp.arange(4) % 3] - 1 / 3, jnp.zeros(()))
 adam = {"solver": "adam", "inner_steps": 3, "inverse_steps": 3}
 found = {}
-cases = {"dense": ((1, 2, 4), {}), "cg": ((1, 4), {"solver": "cg"}), "adam": ((1, 2), adam)}
+cases = {
+    "dense": ((1, 2, 4), {}),
+    "cg": ((1, 4), {"solver": "cg"}),
+    "adam": ((1, 2), adam),
+    "rat_bptt": ((1, 4), None),
+}
 for name, (numbers, changes) in cases.items():
-    settings = dataclasses.replace(SETTINGS, **changes)
     net = build("conv", (8, 8, 1), 3, width=4, depth=2, temperature=3.0)
     sets = []
     for devices in numbers:
         mesh = Mesh(np.array(jax.devices()[:devices]), (passes.AXIS,), axis_types=(AxisType.Auto,))
         with jax.set_mesh(mesh):
-            method = implicit.implicit_gradient(net, settings, 1e-3, False, Setting(4))
+            if changes is None:
+                method = unrolled.unrolled_gradient(net, UNROLLED, False, Setting(4))
+            else:
+                settings = dataclasses.replace(SETTINGS, **changes)
+                method = implicit.implicit_gradient(net, settings, 1e-3, False, Setting(4))
             task = loop.Task(method, start, whole(train), 3, fit(train.images, "standard"), 4, 16, 4, seed=0)
             distilled, _ = loop.distill(task, lambda s: 0.0, Path(sys.argv[1]) / f"{name}{devices}.npz", name)
             sets.append(np.asarray(distilled.images))
@@ -64,7 +73,7 @@ print(json.dumps(found))
 
 
 # Adam's first steps have the size of its rate whatever the gradient's, and so magnify rounding.
-TOLERANCE = {"dense": 1e-3, "cg": 1e-3, "adam": 3e-2}
+TOLERANCE = {"dense": 1e-3, "cg": 1e-3, "adam": 3e-2, "rat_bptt": 1e-3}
 
 
 @pytest.mark.slow
