@@ -2,11 +2,22 @@
 
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
+
+from rcig.errors import Foreseen
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call main. A foreseen error ends the process with one line and status 1."""
+    try:
+        main()
+    except Foreseen as error:
+        sys.exit(f"error: {error}")
 
 
 def seconds(run: Callable[[], Any], repeats: int) -> float:
@@ -27,6 +38,6 @@ def matmul_gflops(size: int = 2048) -> float:
     return 2 * size**3 / seconds(lambda: product(a), 9) / 1e9
 
 
-def peak_rss_mb() -> float:
+def peak_rss_mib() -> float:
     """Largest resident memory of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

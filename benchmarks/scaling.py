@@ -6,20 +6,20 @@ Prints the slope of every line and the R² of the fit. For `adam` there are as m
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks.machine import seconds
+from benchmarks.machine import run, seconds
 from benchmarks.outer_step import prepare, solver_settings
-from rcig.report.tables import least_squares
-from stages.common import run
+from rcig.report.LEAST import least_squares
 
 IMAGES, ITERATIONS = (10, 20, 40, 80), (4, 8, 16, 32)
 
 
-def main(*_: str) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch", type=int, default=64)
@@ -31,14 +31,14 @@ def main(*_: str) -> None:
     rows = []
     for axis, solver, images, iterations in points:
         # The paper's objective: with a light body conjugate gradients would be done before its last iteration.
-        settings = solver_settings(solver, iterations) | {"body_weight": 1.0, "images_per_pass": 10}
-        case = prepare(options.width, options.batch, images, settings)
+        settings = dataclasses.replace(solver_settings(solver, iterations), body_weight=1.0, images_per_pass=10)
+        case = prepare(implicit, settings, options.width, options.batch, images)
         x = images if axis == "images" else iterations
-        rows.append((axis, solver, x, seconds(case.run, options.repeats), case.memory_mb))
-    table = pd.DataFrame(rows, columns=["axis", "solver", "x", "seconds", "memory_mb"])
+        rows.append((axis, solver, x, seconds(case.run, options.repeats), case.memory_mib))
+    table = pd.DataFrame(rows, columns=["axis", "solver", "x", "seconds", "memory_mib"])
     print(table.to_string(index=False))
     for (what, name), line in table.groupby(["axis", "solver"]):
-        for quantity in ("seconds", "memory_mb"):
+        for quantity in ("seconds", "memory_mib"):
             (slope,), fit = least_squares(line[["x"]], line[quantity])
             print(f"{quantity} per {what}, {name}: {slope:.4g}, R² {fit:.3f}")
     if options.plot:
@@ -49,13 +49,13 @@ def draw(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     for axes, (axis, quantity) in zip(
         figure.subplots(2, 2).flat,
-        [(axis, quantity) for quantity in ("seconds", "memory_mb") for axis in ("images", "iterations")],
+        [(axis, quantity) for quantity in ("seconds", "memory_mib") for axis in ("images", "iterations")],
         strict=True,
     ):
         for name, line in table[table["axis"] == axis].groupby("solver"):
             axes.plot(line["x"], line[quantity], "o-", label=name)
         largest = table.loc[table["axis"] == axis, quantity].max()
-        axes.set(xlabel=axis, ylabel=quantity.replace("_mb", " (MiB)"), ylim=(0, 1.1 * largest))
+        axes.set(xlabel=axis, ylabel=quantity.replace("_mib", " (MiB)"), ylim=(0, 1.1 * largest))
         axes.legend(frameon=False)
     return figure
 

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.machine import run
 from rcig import store, whiten
 from rcig.data.splits import Split, whole
-from stages.common import run
 
 BATCH, BATCHES = 1024, 50
 EVERY = 0.05
 """seconds between looks at the memory"""
 
 
-def main(*_: str) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--side", type=int, default=32)

@@ -1,16 +1,24 @@
-"""Distil a dataset into a handful of images, and trust and reproduce every number about it."""
+"""Distil a dataset into a handful of images, and trust and reproduce every number about it.
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+rcig.load("mnist-ipc1-rcig-compact")            a distilled set by its name
+rcig.distil(images, labels, method="rcig")      a distilled set of your own arrays
+rcig.judge(distilled, "mnist")                  how good it is
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rcig.sets import DistilledSet
+    from rcig.api import distil, judge
+    from rcig.sets import load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+__all__ = ["distil", "judge", "load"]
+_PLACES = {"load": "rcig.sets", "distil": "rcig.api", "judge": "rcig.api"}
 
 
-def load(name: str, source: str | Path = ".", revision: str | None = None, seed: int | None = None) -> "DistilledSet":
-    """A distilled set by its name: see rcig.sets.load."""
-    from rcig import sets
-
-    return sets.load(name, source, revision, seed)
+def __getattr__(name: str) -> Any:
+    """The verbs, whose modules are imported when they are asked for: JAX takes a second to start."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'rcig' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rcig.errors import StoreError
 from rcig.sets import DistilledSet, card, load
-from rcig.store import StoreError, atomic_file, atomic_write
+from rcig.store import atomic_file, atomic_write
 
 
 def to_folder(distilled: DistilledSet, folder: Path) -> None:

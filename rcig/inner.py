@@ -67,7 +67,7 @@ class Problem(NamedTuple):
     """s"""
     float64: bool
     """solve for the final layer in 64 bits"""
-    subset: int | None
+    backward_images: int | None
     """images that backward passes go through, drawn anew each time; None: all (Loo et al. 2023, section 3.6)"""
     per_pass: int | None
     """images at a time, see `passes`"""
@@ -178,8 +178,8 @@ def along(problem: Problem, shift: Any, direction: Any) -> Outputs:
 def pullback(problem: Problem, shift: Any, cotangent: Outputs, key: jax.Array | None = None) -> Any:
     """Outputs' cotangents pulled back to δ; with a key, the unbiased estimate from a random subset of the images."""
     x = problem.x
-    if key is not None and problem.subset is not None:
-        (x, cotangent), _ = draw(key, problem.subset, (x, cotangent))
+    if key is not None and problem.backward_images is not None:
+        (x, cotangent), _ = draw(key, problem.backward_images, (x, cotangent))
 
     def pull(images: Any) -> Any:
         x, cotangent = images

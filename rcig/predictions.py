@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rcig import store
+from rcig.errors import StoreError
 
 
 class Predictions(NamedTuple):
@@ -54,11 +55,11 @@ def missed(reference: Predictions) -> np.ndarray:
 def by_hardness(found: Predictions, reference: Predictions) -> pd.DataFrame:
     """Accuracy of every network on the images that equally many reference networks miss.
 
-    Columns: seed and network (their numbers), missed, images, value. Raises ValueError where the two have other test
+    Columns: seed and network (their numbers), missed, images, value. Raises StoreError where the two have other test
     images.
     """
     if not np.array_equal(found.labels, reference.labels):
-        raise ValueError("predictions for other test images than the reference networks'; run `dvc repro` for both")
+        raise StoreError("predictions for other test images than the reference networks'; run `dvc repro` for both")
     misses = missed(reference)
     records = [
         (seed, network, count, int((misses == count).sum()), float(correct[misses == count].mean()))

@@ -5,14 +5,18 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from rcig import store
+from rcig.errors import StoreError
+
+if TYPE_CHECKING:
+    from rcig.whiten import Whitening
 
 FOLDER = "artifacts/distilled"
-_SETTINGS = ("settings", "loop", "width", "chunk", "initialisation", "basis", "boost", "hardness")
+_SETTINGS = ("settings", "loop", "size", "width", "chunk", "initialisation", "basis", "boost", "hardness")
 
 
 class DistilledSet(NamedTuple):
@@ -24,6 +28,8 @@ class DistilledSet(NamedTuple):
     """uint8 (n, h, w, c): the same images without whitening, cut to what pixels can be"""
     meta: dict[str, Any]
     """dataset, class_names, method, settings, seeds, …"""
+    whitening: "Whitening | None" = None
+    """of the images, where it is at hand: of sets that `rcig.distil` has just made"""
 
 
 def load(name: str, source: str | Path = ".", revision: str | None = None, seed: int | None = None) -> DistilledSet:
@@ -53,7 +59,6 @@ def card(distilled: DistilledSet, summary: Mapping[str, Any] | None = None, pict
         "images": f"{count} of {height} × {width} × {channels}, {meta['images_per_class']} for each of"
         f" {len(meta['class_names'])} classes",
         "seeds": ", ".join(map(str, meta["seeds"])),
-        "made by": f"rcig {meta['rcig']}",
     } | {name: f"`{meta[name]}`" for name in ("code", "data") if name in meta}
     if summary is not None:
         held_out = summary["heldout_accuracy"]
@@ -90,7 +95,7 @@ def _read(path: Path, seed: int | None) -> DistilledSet:
     meta = json.loads(str(arrays["meta"]))
     seeds = meta["seeds"]
     if seed is not None and seed not in seeds:
-        raise store.StoreError(f"{path}: has no seed {seed}; its seeds are {', '.join(map(str, seeds))}")
+        raise StoreError(f"{path}: has no seed {seed}; its seeds are {', '.join(map(str, seeds))}")
     position = 0 if seed is None else seeds.index(seed)
     images, labels, pixels = (arrays[part][position] for part in ("images", "labels", "pixels"))
     return DistilledSet(images, labels, pixels, meta)
@@ -116,12 +121,12 @@ def _fetch(name: str, source: str, revision: str | None) -> bytes:
             found = files.ls(FOLDER, detail=False) if files.isdir(FOLDER) else []
             known = sorted(Path(path).stem for path in found if path.endswith(".npz"))
             if name not in known:
-                raise store.StoreError(f"no distilled set {name!r} in {where}; it has: {', '.join(known) or 'none'}")
+                raise StoreError(f"no distilled set {name!r} in {where}; it has: {', '.join(known) or 'none'}")
             with files.open(f"{FOLDER}/{name}.npz", "rb") as file:
                 return bytes(file.read())
     except (DvcException, SCMError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise store.StoreError(
+        raise StoreError(
             f"distilled set {name!r} of {where} could not be fetched ({reason}); is the repository right, was the set"
             " pushed to its remote, and can that be reached?"
         ) from None

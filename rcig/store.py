@@ -5,6 +5,7 @@ content gives the same bytes.
 """
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -19,9 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-
-class StoreError(ValueError):
-    """A file that cannot be used. The message is one line: the file, what was wrong with it, the usual fix."""
+from rcig.errors import StoreError
 
 
 class Schema(NamedTuple):
@@ -72,6 +71,8 @@ DISTILLED = Schema(
         "meta": ("str", ""),
     },
 )
+LEARNED = ("images", "labels", "log_temperature")
+"""arrays of a distilled set from which the others follow"""
 PREDICTIONS = Schema(
     "table of predictions",
     {"predicted": ("int16", "s k n"), "labels": ("int16", "n"), "class_names": ("str", "c")},
@@ -209,6 +210,24 @@ def check(schema: Schema, arrays: Mapping[str, Any], where: str, fix: str) -> No
                 f"{where}: not a {schema.name}: expected {name} as {dtype} ({dimensions}), got {array.dtype}"
                 f" {array.shape}; {fix}"
             )
+
+
+def digest(arrays: Mapping[str, np.ndarray], names: Iterable[str]) -> str:
+    """16 digits that name the content of these arrays."""
+    content = hashlib.sha256()
+    for name in names:
+        content.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        content.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return content.hexdigest()[:16]
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """16 digits that name the content of these files."""
+    content = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            content.update(hashlib.file_digest(file, "sha256").digest())
+    return content.hexdigest()[:16]
 
 
 def save_json(path: Path, content: Mapping[str, Any]) -> None:

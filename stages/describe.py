@@ -4,10 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from rcig import params, report, store, whiten
-from rcig.data import sources, splits
+from rcig import planned, store, whiten
+from rcig.data import catalogue, splits
+from rcig.data.real import load_split, load_whitening
+from rcig.data.settings import Dataset
+from rcig.report.drawing import image_grid
 from stages.common import RESULTS, run
-from stages.real import load_split, load_whitening
 
 SHOWN = 10
 """images of the picture, of the first classes"""
@@ -16,7 +18,7 @@ RANKS = 200
 
 
 def main(name: str) -> None:
-    dataset = params.load().dataset(name)
+    dataset, code = planned.read("describe", name, Dataset)
     (train, class_names), (test, _) = (load_split(name, part) for part in ("train", "test"))
     whitening = load_whitening(name)
     images, labels = splits.whole(train).take(splits.sample_per_class(train.labels, 1, dataset.classes, seed=0)[:SHOWN])
@@ -27,7 +29,8 @@ def main(name: str) -> None:
         for part, split in (("train", train), ("test", test))
     }
     facts: dict[str, Any] = {
-        **sources.known(name)._asdict(),
+        "code": code,
+        **catalogue.known(name)._asdict(),
         "class_names": class_names,
         "counts": counts,
         "held_out": int(splits.held_out_mask(train.labels, dataset.held_out).sum()),
@@ -43,7 +46,7 @@ def main(name: str) -> None:
     }
     titles = [class_names[label] for label in labels]
     titles += ["whitened"] * len(labels) + ["back"] * len(labels)
-    picture = report.figures.image_grid(np.concatenate([images, visible(white), back]), titles, columns=len(labels))
+    picture = image_grid(np.concatenate([images, visible(white), back]), titles, columns=len(labels))
     store.save_json(RESULTS / "data" / f"{name}.json", facts)
     store.atomic_write(RESULTS / "data" / f"{name}.png", picture)
 

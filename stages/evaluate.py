@@ -4,46 +4,30 @@ What the networks of the first protocol predict is kept for every test image. Th
 `dvc metrics` shows.
 """
 
-import numpy as np
-
-from rcig import evaluate, predictions, rows, store
-from stages.common import RESULTS, run
-from stages.inputs import Inputs, Judged, judge, load_inputs, networks
+from rcig import planned, predictions, rows, store
+from rcig.judge import subject
+from rcig.judge.evaluate import Entry, by_protocol
+from stages.common import DISTILLED, RESULTS, run
 
 
 def main(name: str) -> None:
-    inputs = load_inputs(name)
-    settings = inputs.experiment.evaluate
-    found, parts = (
-        [by_protocol(chosen, protocol) for chosen in sets for protocol in settings.protocols]
-        for sets in ([inputs], map(inputs.part, settings.subsets))
-    )
+    entry, code = planned.read("evaluate", name, Entry)
+    settings, whole = entry.evaluate, subject.load(DISTILLED / f"{name}.npz", entry.judged, entry.dataset)
+    found = {protocol: by_protocol(whole, settings, protocol) for protocol in settings.protocols}
+    parts = [
+        by_protocol(part, settings, protocol)
+        for part in map(whole.part, settings.parts)
+        for protocol in settings.protocols
+    ]
     folder = RESULTS / "evaluate"
-    rows.save(folder / f"{name}.csv", name, [row for judged in found + parts for row in judged.rows])
-    predictions.save(folder / f"{name}-predictions.npz", found[0].predicted, inputs.test.labels, inputs.class_names)
-    means = {protocol: final_accuracy(judged) for protocol, judged in zip(settings.protocols, found, strict=True)}
-    store.save_json(folder / f"{name}.json", {"accuracy": means})
-
-
-def final_accuracy(judged: Judged) -> float:
-    """Mean test accuracy of the fully trained networks."""
-    last = max(row["step"] for row in judged.rows)
-    return float(np.mean([row["value"] for row in judged.rows if row["step"] == last]))
-
-
-def by_protocol(inputs: Inputs, name: str) -> Judged:
-    """What one protocol says of the set of every seed."""
-    experiment, protocol = inputs.experiment, evaluate.PROTOCOLS[name]
-    settings = experiment.evaluate
-    width = protocol.width or settings.width
-    schedule = protocol.schedule(experiment.images_per_class * inputs.dataset.classes)
-    return judge(
-        inputs,
-        networks(inputs, protocol.architecture, width, schedule, settings.networks),
-        {"protocol": name, "architecture": protocol.architecture, "width": width},
-        protocol.labels,
-        at=evaluate.milestones(schedule.steps, settings.measurements),
-    )
+    every = [row for one in [*found.values(), *parts] for row in one.rows]
+    rows.save(folder / f"{name}.csv", name, every, code)
+    first = next(iter(found.values()))
+    predictions.save(folder / f"{name}-predictions.npz", first.predicted, whole.test.labels, whole.class_names)
+    means = {protocol: one.accuracy for protocol, one in found.items()}
+    store.save_json(folder / f"{name}.json", {"accuracy": means, "code": code})
+    said = ", ".join(f"{protocol} {100 * accuracy:.1f} %" for protocol, accuracy in means.items())
+    print(f"{name}: test accuracy {said} ({settings.networks} networks of width {settings.width} for each seed)")
 
 
 if __name__ == "__main__":

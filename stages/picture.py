@@ -2,12 +2,13 @@
 
 import json
 
-from rcig import sets, store
-from rcig.report.figures import image_grid
+from rcig import planned, sets, store
+from rcig.report.drawing import image_grid
 from stages.common import DISTILLED, RESULTS, run
 
 
 def main(name: str) -> None:
+    planned.read("picture", name, dict)
     distilled = sets.load(str(DISTILLED / f"{name}.npz"))
     class_names = distilled.meta["class_names"]
     titles = [class_names[label] for label in distilled.labels.argmax(1)]

@@ -2,22 +2,35 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from rcig import params, store, whiten
+from rcig import planned, store, whiten
 from rcig.data import sources
-from stages.common import DATA, run
+from rcig.data.real import DATA
+from rcig.errors import DataError
+from stages.common import run
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What the stage reads of plan.json: what raw images and their whitening depend on."""
+
+    resolution: int
+    channels: int
+    classes: int
+    whitening: whiten.Kind
 
 
 def main(name: str) -> None:
-    settings = params.load().dataset(name)
+    settings = planned.read("preprocess", name, Raw).settings
     dataset = sources.open_dataset(name, settings.resolution)
     expected = (settings.resolution, settings.resolution, settings.channels)
     if dataset.train.shape != expected or len(dataset.class_names) != settings.classes:
-        raise sources.DataError(
+        raise DataError(
             f"datasets.{name} in params.yaml says images {expected} and {settings.classes} classes,"
             f" the data has {dataset.train.shape} and {len(dataset.class_names)}; correct params.yaml"
         )

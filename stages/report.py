@@ -1,17 +1,34 @@
 """report: rows, curves and pictures of every experiment, tables of every study, facts of every dataset -> reports/."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
-from rcig import params, report
+from rcig import planned, report
+from rcig.run.settings import Study
 from stages.common import RESULTS, run
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What the stage reads of plan.json: what is in the report, in its order."""
+
+    experiments: tuple[str, ...]
+    datasets: tuple[str, ...]
+    full_dataset: tuple[str, ...]
+    studies: dict[str, Study]
+
+
 def main() -> None:
-    settings = params.load()
-    used = {experiment.dataset for experiment in settings.experiments.values()} | settings.full_dataset.keys()
-    datasets = [name for name in settings.datasets if name in used]
-    found = report.collect(RESULTS, list(settings.experiments), settings.studies, datasets, list(settings.full_dataset))
+    contents = planned.read("report", None, Contents).settings
+    studies = {name: named(study) for name, study in contents.studies.items()}
+    found = report.collect(RESULTS, contents.experiments, studies, contents.datasets, contents.full_dataset)
     report.write(found, Path("reports"))
+
+
+def named(study: Study) -> Study:
+    """The study with the settings of its base as attributes: of what type they are is the method's business."""
+    return replace(study, base=replace(study.base, settings=SimpleNamespace(**study.base.settings)))
 
 
 if __name__ == "__main__":

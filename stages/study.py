@@ -2,57 +2,62 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rcig import distill, params, rows, store
-from rcig.distill import loop
+from rcig import planned, store
+from rcig.data import real
+from rcig.methods.base import support
+from rcig.run import loop, studies
+from rcig.run.distil import CHECKPOINTS, digest, returned_accuracy
+from rcig.run.estimate import memory_mib, seconds_per_step
+from rcig.run.settings import Study
+from rcig.run.task import Source, make_task, source_of, typed
 from stages.common import RESULTS, machine, run
-from stages.distilling import (
-    CHECKPOINTS,
-    Source,
-    digest,
-    load_source,
-    make_task,
-    memory_mb,
-    provenance,
-    returned_accuracy,
-    seconds_per_step,
-)
 
 
 def main(name: str) -> None:
-    settings = params.load()
-    study = settings.study(name)
-    source = load_source(settings, study.base)
-    made = digest(provenance(study.base.dataset), source.dataset, study.base, study.grids, study.timing_steps)
-    folder = CHECKPOINTS / f"study-{name}-{made}"
-    points = study.points()
+    study, code = planned.read("study", name, Study)
+    study = replace(study, base=typed(study.base))
+    source = source_of(study.base, study.dataset, real.load_real(study.base.dataset, study.dataset))
+    folder = CHECKPOINTS / f"study-{name}-{digest(code, real.fingerprint(study.base.dataset), study)}"
     measured = []
-    for i, (point, experiment) in enumerate(points, 1):
-        for seed in experiment.seeds:
-            path, label = folder / f"{i}-{seed}.json", f"{name} {i}/{len(points)} seed {seed}"
+    for i, point in enumerate(study.points, 1):
+        settings = replace(study.base.settings, **point)
+        for seed in study.base.seeds:
+            path, label = folder / f"{i}-{seed}.json", f"{name} {i}/{len(study.points)} seed {seed}"
             if not path.exists():
-                task, checkpoint = make_task(source, experiment, seed), path.with_suffix(".npz")
-                store.save_json(path, measure(task, source, study, checkpoint, label))
+                task, checkpoint = (
+                    make_task(source, replace(study.base, settings=settings), seed),
+                    path.with_suffix(".npz"),
+                )
+                store.save_json(path, measure(task, source, study, checkpoint, label) | {"code": code})
             measured.append(point | json.loads(path.read_text()))
-    rows.save_study(RESULTS / "study" / f"{name}.csv", name, study, measured)
+    studies.save(RESULTS / "study" / f"{name}.csv", name, study, measured)
     shutil.rmtree(folder)
 
 
-def measure(task: loop.Task, source: Source, study: params.Study, checkpoint: Path, label: str) -> dict[str, Any]:
-    """What one run costs and brings: the columns rows.MEASURED. Its step is compiled once."""
+def measure(task: loop.Task, source: Source, study: Study, checkpoint: Path, label: str) -> dict[str, Any]:
+    """What one run costs and brings: the columns studies.MEASURED, but for code. Its step is compiled once."""
     state, step = loop.begin(task)
-    memory = memory_mb(step.lower(0, state, *loop.reader(task)(0)).compile())
+    memory = memory_mib(step.lower(0, state, task.method.feed(0)).compile())
     seconds = seconds_per_step(task, step, state, study.timing_steps)
-    _, curve = loop.distill(task, source.heldout_accuracy, checkpoint, label, step)
+    _, curve = loop.run(task, source.heldout_accuracy, checkpoint, label, step)
     table = pd.DataFrame(curve).assign(seed=task.seed)
-    images, _ = distill.support(task.start, params.mirrored(source.dataset, study.base))
+    images, _ = support(task.start, study.base.mirror)
     accuracy = returned_accuracy(study.base, table).item()
-    values = task.seed, len(images), seconds, memory, accuracy, float(table["seconds"].max()), machine()
-    return dict(zip(rows.MEASURED, values, strict=True))
+    return {
+        "seed": task.seed,
+        "images": len(images),
+        "seconds_per_step": seconds,
+        "memory_mib": memory,
+        "heldout_accuracy": accuracy,
+        "seconds_total": float(table["seconds"].max()),
+        "machine": machine(),
+    }
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from scipy.stats import binom, norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from rcig import train
-from rcig.attacks import (
+from rcig.data.splits import Split, View, whole
+from rcig.judge.attacks import (
     ATTACKS,
     Flags,
     Floats,
@@ -29,7 +30,6 @@ from rcig.attacks import (
     tpr_at_fpr,
     tpr_interval,
 )
-from rcig.data.splits import Split, View, whole
 from rcig.nets import Net, Variables, build
 
 FITTED = [name for name in ATTACKS if name != "threshold"]

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rcig.distill
+from rcig.distill import loop
+from rcig.params import BoostParams, HardnessParams, ParamsError
+from stages.real import Real
 from test_judging import DATASET, EXPERIMENT
 from test_unrolled import SETTINGS as UNROLLED
 from test_unrolled import slow
 
-import rcig.distill
 from rcig import params, store, whiten
 from rcig.data import splits
-from rcig.distill import loop
-from rcig.params import BoostParams, HardnessParams, ParamsError
 from stages import distill, distilling
-from stages.real import Real
 
 CLASSES = 3
 SMALL = dataclasses.replace(

@@ -19,10 +19,10 @@ from conftest import ROOT
 from tensorflow_datasets.core.download import checksums
 from tensorflow_datasets.image_classification import mnist
 
-from rcig.data import builders, sources
-from rcig.data.sources import DataError
+from rcig.data import builders, catalogue, sources
+from rcig.errors import DataError
 
-DOWNLOADED = {name: source for name, source in sources.SOURCES.items() if source.builder}
+DOWNLOADED = {name: source for name, source in catalogue.SOURCES.items() if source.builder}
 IMAGENETTE = (
     "n01440764", "n02102040", "n02979186", "n03000684", "n03028079",
     "n03394916", "n03417042", "n03425413", "n03445777", "n03888257",

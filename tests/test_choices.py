@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
+from rcig.params import FAMILY, Experiment, ParamsError
 
 from rcig import distill, params
-from rcig.params import FAMILY, Experiment, ParamsError
 
 LOADED = params.load(ROOT / "params.yaml")
 DATASET = LOADED.datasets["mnist_sample"]

@@ -12,8 +12,9 @@ from conftest import ROOT
 from PIL import Image
 
 from rcig import store, whiten
-from rcig.data import sources, splits
-from rcig.data.sources import DataError, Part
+from rcig.data import catalogue, sources, splits
+from rcig.data.sources import Part
+from rcig.errors import DataError
 from stages import preprocess
 
 
@@ -178,7 +179,7 @@ def test_a_damaged_record_is_named(how: str, tmp_path: Path, monkeypatch: pytest
         content[:] = content[: len(content) // 2] + bytes(len(content) - len(content) // 2)
         path.write_bytes(content)
     with pytest.raises(DataError, match=r"mnist train: record \d cannot be read .*; remove .* and prepare the dataset"):
-        read(sources.prepared("mnist", sources.SOURCES["mnist"], 28).train)
+        read(sources.prepared("mnist", catalogue.SOURCES["mnist"], 28).train)
 
 
 def test_preprocessing_writes_the_source_whatever_the_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-
 from rcig.distill import Batch
 from rcig.distill.full_dataset import full_dataset
-from rcig.nets import build
 from rcig.params import FullDatasetParams, ParamsError
+
+from rcig.nets import build
 
 NET = build("conv", (8, 8, 1), 3, width=2, depth=2)
 SETTINGS = FullDatasetParams(

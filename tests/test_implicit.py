@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from rcig.distill import Batch, Distilled, implicit, pool, support
+from rcig.distill.outer import Setting
+from rcig.distill.rates import BACK, GROWTH, INTERVAL, LOWER, LOWEST, RAISE, Rate, adapt, choose
+from rcig.params import FAMILY
 from test_inner import SETTINGS
 from test_train import blobs
 
 from rcig import passes, train
 from rcig.data.splits import Split, whole
-from rcig.distill import Batch, Distilled, implicit, pool, support
-from rcig.distill.outer import Setting
-from rcig.distill.rates import BACK, GROWTH, INTERVAL, LOWER, LOWEST, RAISE, Rate, adapt, choose
 from rcig.inner import Rates
 from rcig.nets import build
-from rcig.params import FAMILY
 
 NET = build("conv", (8, 8, 1), 3, width=4, depth=2, temperature=60.0)
 QUICK = dataclasses.replace(SETTINGS, learning_rate=0.02, temperature_learning_rate=0.02, softplus_temperature=60.0)

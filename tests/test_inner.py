@@ -4,7 +4,7 @@ In float64 throughout.
 """
 
 import dataclasses
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -13,53 +13,26 @@ import numpy as np
 import optax
 import pytest
 from jax.flatten_util import ravel_pytree
-from tiny import Tiny, tiny
+from tiny import Tiny, slow, tiny
 
 from rcig import inner
-from rcig.distill.base import Distilled, support
-from rcig.distill.implicit import label_margin, make_problem, meta_gradient
-from rcig.distill.outer import platt, squared
-from rcig.distill.rates import Rate
 from rcig.inner import Outputs, Problem, Rates, Weights
-from rcig.params import FAMILY, ImplicitParams
+from rcig.methods.base import Batch, Distilled, support
+from rcig.methods.descent import platt, squared
+from rcig.methods.implicit import MEMBERS, Settings, label_margin, make_problem, meta_gradient
+from rcig.methods.rates import Rate
+from rcig.nets import Net
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 L2_RATE = 0.05
-SETTINGS = ImplicitParams(
-    learning_rate=1e-3,
-    temperature_learning_rate=1e-2,
-    learning_rate_floor=1.0,
-    learn_labels=True,
-    clip_gradient="none",
-    linearised=True,
-    closed_form=True,
-    body_weight=1.0,
-    outer_loss="platt",
-    solver="dense",
-    cg_iterations=12,
-    inner_steps=20,
-    inverse_steps=20,
-    inner_rate=1e-2,
-    inverse_rate=0.1,
-    clip_implicit=False,
-    label_margin=False,
-    float64_solve=False,
-    subset="all",
-    images_per_pass="auto",
-    batch_norm=False,
-    augment=False,
-    average_decay=0.9,
-    softplus_temperature=3.0,
-    pool_size=2,
-    pool_steps=1,
-    pool_age=3,
-    pool_learning_rate=1e-3,
-    pool_batch_size=50,
+# The paper's objective, by the exact solver; a mild softplus, so that finite differences meet no kink.
+SETTINGS = Settings(
+    body_weight=1.0, solver="dense", cg_iterations=12, inner_rate=1e-2, inverse_rate=0.1, softplus_temperature=3.0
 )
 
 
-def change(**settings: Any) -> ImplicitParams:
+def change(**settings: Any) -> Settings:
     return dataclasses.replace(SETTINGS, **settings)
 
 
@@ -73,25 +46,30 @@ EXACT = {
     "mirrored": (SETTINGS, True),
     "mirrored, cg": (change(solver="cg", cg_iterations=24), True),
 }
-ADAM = {name: change(solver="adam", **FAMILY[name]) for name in ("vig", "cig", "rig", "rcig")}
+ADAM = {name: change(solver="adam", **MEMBERS[name].fixed) for name in ("vig", "cig", "rig", "rcig")}
 
 
-slow = partial(pytest.param, marks=pytest.mark.slow)
-
-
-def rates(settings: ImplicitParams) -> Rates:
+def rates(settings: Settings) -> Rates:
     return Rates(Rate.start(settings.inner_rate), Rate.start(settings.inverse_rate))
 
 
-def gradient(
-    problem: Tiny, settings: ImplicitParams, mirror: bool = False, seed: int = 0
-) -> tuple[Distilled, Rates, dict[str, jax.Array]]:
-    @jax.jit
-    def run(key: jax.Array, network: Any, distilled: Distilled, batch: Any) -> Any:
-        set_up = partial(support, mirror=mirror)
-        return meta_gradient(problem.net, settings, L2_RATE, set_up, network, rates(settings), key, distilled, batch)
+@cache
+def compiled(net: Net, settings: Settings, mirror: bool = False, l2_rate: float = L2_RATE) -> Any:
+    """(key, network, rates, set, batch) -> what `meta_gradient` says."""
 
-    return run(jax.random.key(seed), problem.network, problem.distilled, problem.batch)
+    def run(key: jax.Array, network: Any, rates: Rates, distilled: Distilled, batch: Batch) -> Any:
+        return meta_gradient(
+            net, settings, l2_rate, partial(support, mirror=mirror), network, rates, key, distilled, batch
+        )
+
+    return jax.jit(run)
+
+
+def gradient(
+    problem: Tiny, settings: Settings, mirror: bool = False, seed: int = 0, l2_rate: float = L2_RATE
+) -> tuple[Distilled, Rates, dict[str, jax.Array]]:
+    run = compiled(problem.net, settings, mirror, l2_rate)
+    return run(jax.random.key(seed), problem.network, rates(settings), problem.distilled, problem.batch)
 
 
 def flat(tree: object) -> np.ndarray:
@@ -102,7 +80,7 @@ def relative(found: Any, expected: Any) -> float:
     return float(np.linalg.norm(flat(found) - flat(expected)) / np.linalg.norm(flat(expected)))
 
 
-def inner_problem(problem: Tiny, settings: ImplicitParams = SETTINGS, l2: float = 0.2) -> Problem:
+def inner_problem(problem: Tiny, settings: Settings = SETTINGS, l2: float = 0.2) -> Problem:
     x, y = problem.distilled.images, problem.distilled.labels
     return make_problem(problem.net, settings, l2, problem.network, x, y)
 
@@ -126,7 +104,7 @@ def primal_ridge(problem: Tiny, body_weight: float, l2: float, x: jax.Array, y: 
     return jnp.linalg.solve(rows.T @ rows + l2 * jnp.eye(rows.shape[1]), rows.T @ y.reshape(-1))
 
 
-def exact_outer_loss(problem: Tiny, settings: ImplicitParams, mirror: bool, distilled: Distilled) -> jax.Array:
+def exact_outer_loss(problem: Tiny, settings: Settings, mirror: bool, distilled: Distilled) -> jax.Array:
     """The outer loss through a primal ridge solve, which shares no algebra with the engine."""
     x, y = support(distilled, mirror)
     weights = primal_ridge(problem, settings.body_weight, L2_RATE * len(distilled.images), x, y)
@@ -187,7 +165,7 @@ def test_the_gradient_of_the_inner_objective_is_its_derivative(member: str) -> N
 
 
 def inner_loss(
-    problem: Tiny, settings: ImplicitParams, z: Weights, distilled: Distilled | None = None, l2: float = 0.2
+    problem: Tiny, settings: Settings, z: Weights, distilled: Distilled | None = None, l2: float = 0.2
 ) -> jax.Array:
     """The inner objective written down plainly, for every member of the family."""
     out, head = plain_outputs(problem, settings, z, distilled or problem.distilled, l2)
@@ -197,7 +175,7 @@ def inner_loss(
 
 
 def plain_outputs(
-    problem: Tiny, settings: ImplicitParams, z: Weights, distilled: Distilled, l2: float, x: jax.Array | None = None
+    problem: Tiny, settings: Settings, z: Weights, distilled: Distilled, l2: float, x: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
     """-> (predictions on x or on the distilled images, final layer)."""
 
@@ -218,7 +196,7 @@ def plain_outputs(
     return offset + phi @ head, head
 
 
-def naive_gradient(problem: Tiny, settings: ImplicitParams) -> Distilled:
+def naive_gradient(problem: Tiny, settings: Settings) -> Distilled:
     """Algorithm 1 with Python loops, a dense Hessian, and automatic differentiation of everything."""
     l2 = L2_RATE * len(problem.distilled.images)
     start = inner_problem(problem, settings).start
@@ -310,24 +288,11 @@ def test_subsets_give_the_full_gradient_on_average(solver: str) -> None:
     settings = change(solver=solver, inner_steps=0, inverse_steps=0)
     full, _, _ = gradient(problem, settings)
     n = len(problem.distilled.images)
-    whole, _, _ = gradient(problem, dataclasses.replace(settings, subset=n))
+    whole, _, _ = gradient(problem, dataclasses.replace(settings, backward_images=n))
     np.testing.assert_allclose(whole.images, full.images, rtol=1e-9, atol=1e-12)
 
-    part = dataclasses.replace(settings, subset=1)
-    run = jax.jit(
-        lambda key: meta_gradient(
-            problem.net,
-            part,
-            L2_RATE,
-            partial(support, mirror=False),
-            problem.network,
-            rates(part),
-            key,
-            problem.distilled,
-            problem.batch,
-        )[0]
-    )
-    draws = [run(jax.random.key(seed)) for seed in range(150)]
+    part = dataclasses.replace(settings, backward_images=1)
+    draws = [gradient(problem, part, seed=seed)[0] for seed in range(150)]
     images = np.stack([draw.images for draw in draws])
     assert all((np.abs(image).max(axis=(1, 2, 3)) > 0).sum() == 1 for image in images)
     error = images.std(axis=0, ddof=1) / np.sqrt(len(draws))
@@ -340,7 +305,7 @@ def test_subsets_give_the_full_gradient_on_average(solver: str) -> None:
 
 @pytest.mark.parametrize("member", ["rcig", *map(slow, ("vig", "cig", "rig"))])
 def test_the_sampled_inner_gradient_has_the_full_one_as_its_mean(member: str) -> None:
-    task = inner_problem(tiny(), dataclasses.replace(ADAM[member], subset=2))
+    task = inner_problem(tiny(), dataclasses.replace(ADAM[member], backward_images=2))
     z = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(2), leaf.shape), task.start)
     full = flat(inner.gradient(task, z)[0])
     run = jax.jit(jax.vmap(lambda key: flat_(inner.gradient(task, z, key)[0])))
@@ -351,7 +316,7 @@ def test_the_sampled_inner_gradient_has_the_full_one_as_its_mean(member: str) ->
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, change(solver="cg"), slow(ADAM["rig"])])
-def test_the_gradient_does_not_depend_on_how_many_images_are_in_memory(settings: ImplicitParams) -> None:
+def test_the_gradient_does_not_depend_on_how_many_images_are_in_memory(settings: Settings) -> None:
     whole, _, _ = gradient(tiny(), settings)
     parts, _, _ = gradient(tiny(), dataclasses.replace(settings, images_per_pass=2))
     assert relative(parts, whole) < 1e-7
@@ -369,7 +334,7 @@ def permuted(problem: Tiny, order: jax.Array, classes: jax.Array) -> Tiny:
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, change(solver="cg"), *map(slow, (ADAM["rig"], ADAM["cig"]))])
-def test_permuted_images_and_classes_permute_the_gradient(settings: ImplicitParams) -> None:
+def test_permuted_images_and_classes_permute_the_gradient(settings: Settings) -> None:
     order, classes = jnp.array([2, 0, 3, 1]), jnp.array([1, 2, 0])
     grad, _, _ = gradient(tiny(), settings)
     other, _, _ = gradient(permuted(tiny(), order, classes), settings)
@@ -392,11 +357,7 @@ def test_a_mirrored_set_has_the_gradient_of_the_doubled_one_folded_back() -> Non
     doubled = problem._replace(distilled=problem.distilled._replace(images=x, labels=y))
     n = len(problem.distilled.images)
     # λ is per image before mirroring: half the rate for twice the images.
-    task = lambda d: meta_gradient(  # noqa: E731
-        problem.net, SETTINGS, L2_RATE / 2, partial(support, mirror=False), problem.network, rates(SETTINGS),
-        jax.random.key(0), d, problem.batch,
-    )[0]  # fmt: skip
-    grad = jax.jit(task)(doubled.distilled)
+    grad, _, _ = gradient(doubled, SETTINGS, l2_rate=L2_RATE / 2)
     np.testing.assert_allclose(found.images, grad.images[:n] + grad.images[n:, :, ::-1], atol=1e-10)
     np.testing.assert_allclose(found.labels, grad.labels[:n] + grad.labels[n:], atol=1e-10)
 
@@ -481,8 +442,8 @@ def test_ill_conditioned_kernels_give_a_finite_gradient(what: str, solver: str) 
     single = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), problem[1:])
     settings = change(solver=solver)
     with jax.enable_x64(False):
-        run = jax.jit(partial(meta_gradient, problem.net, settings, rate, partial(support, mirror=False)))
-        grad, _, info = run(single[0], rates(settings), jax.random.key(0), *single[1:])
+        run = compiled(problem.net, settings, l2_rate=rate)
+        grad, _, info = run(jax.random.key(0), single[0], rates(settings), *single[1:])
     assert np.isfinite(flat(grad)).all(), info
 
 

@@ -12,7 +12,7 @@ from conftest import ROOT
 
 from rcig import params, train
 from rcig.data import splits
-from rcig.store import StoreError
+from rcig.errors import StoreError
 from stages import attack, cross_arch, inputs
 
 LOADED = params.load(ROOT / "params.yaml")

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ROOT
+from rcig.distill import Batch, Distilled, Distiller
+from rcig.distill import loop as loops
 from ruamel.yaml import YAML
 
 from rcig import store, whiten
 from rcig.data.splits import Split, whole
-from rcig.distill import Batch, Distilled, Distiller
-from rcig.distill import loop as loops
 
 NONE = np.zeros((0, 0), np.float32)
 PLAIN = whiten.Whitening(np.zeros(1, np.float32), np.ones(1, np.float32), NONE[..., None], NONE, NONE, NONE.ravel())

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from rcig import predictions
+from rcig.errors import StoreError
 from rcig.predictions import Predictions
-from rcig.store import StoreError
 
 # Two networks of one seed on four images of three classes; the third class has no image.
 FOUND = Predictions(np.array([[[0, 1, 1, 0], [0, 0, 1, 2]]]), np.array([0, 0, 1, 1]), ["a", "b", "c"])

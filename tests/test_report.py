@@ -4,6 +4,7 @@ import base64
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import math
 import random
@@ -11,24 +12,37 @@ import re
 import shutil
 import statistics
 import subprocess
+import sys
 from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
 from matplotlib.axes import Axes
 from PIL import Image
-from ruamel.yaml import YAML
 
-from rcig import params, predictions
-from rcig import report as reports
+from rcig import predictions
 from rcig import rows as tidy
-from rcig.report import Report, collect, figures, page, render, tables, write
-from rcig.report.studies import Measured
+from rcig.data.settings import Dataset
+from rcig.report import collect, drawing, page, render, sections, tables, write
+from rcig.report.results import Measured, Report
+from rcig.report.sections import (
+    accuracy,
+    architectures,
+    data,
+    hardness,
+    membership,
+    robustness,
+    studies,
+    times,
+    training,
+)
+from rcig.run import studies
+from rcig.run.settings import Loop, Run, Study
 
 EXPERIMENTS = {
     "digits-rcig": ("mnist_sample", 10, "rcig"),
@@ -43,14 +57,80 @@ RATES = {
     "tpr_at_1_percent_fpr": "TPR at 1 % FPR",
     "tpr_at_0.1_percent_fpr": "TPR at 0.1 % FPR",
 }
+CODE = "0123456789012345"
+"""what measured: digits alone, which must not be read as a number"""
+Rows = list[dict[str, Any]]
+
 STEPS = {"evaluate": (500, 1000), "cross_arch": (100,), "attack": (125, 250)}
 """when networks are measured; tables show the last"""
 
-_SHARED = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["shared"]
-STUDIES = params.parse_params(
-    {"datasets": _SHARED["datasets"], "full_dataset": {}, "experiments": {}, "studies": _SHARED["studies"]}
-).studies
-STUDIED = ("solver_steps", "subset")
+MNIST_SAMPLE = Dataset(
+    resolution=28, channels=1, classes=10, depth=3, whitening="standard", mirror=False, l2_rate=1e-6, held_out=0.1
+)
+SETTINGS = SimpleNamespace(
+    solver="adam",
+    body_weight=1.0,
+    clip_implicit=False,
+    inner_steps=20,
+    inverse_steps=20,
+    cg_iterations=10,
+    backward_images=None,
+    images_per_pass=10,
+)
+
+
+def base(images_per_class: int, steps: int) -> Run:
+    return Run(
+        dataset="mnist_sample",
+        images_per_class=images_per_class,
+        method="rcig",
+        module="implicit",
+        size="demo",
+        width=8,
+        mirror=False,
+        needs="inputs/none",
+        seeds=(0,),
+        chunk=None,
+        initialisation="real",
+        basis=None,
+        boost=None,
+        hardness=None,
+        loop=Loop(steps, batch_size=64),
+        settings=SETTINGS,
+    )
+
+
+def grid(**values: list[Any]) -> Rows:
+    """All combinations of these values."""
+    return [dict(zip(values, combination, strict=True)) for combination in itertools.product(*values.values())]
+
+
+def study(figure: Any, run: Run, points: Rows) -> Study:
+    varied = tuple(dict.fromkeys(name for point in points for name in point))
+    return Study(MNIST_SAMPLE, run, varied, tuple(points), figure, timing_steps=15)
+
+
+LIGHT: dict[str, list[Any]] = {"body_weight": [0.1]}
+HEAVY: dict[str, list[Any]] = {"body_weight": [1.0]}
+ADAM: dict[str, list[Any]] = {"solver": ["adam"], "clip_implicit": [True]}
+COUNTS = [0, 2, 5, 10, 20]
+STUDIES = {
+    "solver_steps": study(
+        "steps",
+        base(1, steps=150),
+        grid(**ADAM, **HEAVY, inner_steps=COUNTS, inverse_steps=COUNTS)
+        + grid(solver=["cg"], **HEAVY, cg_iterations=[1, 2, 5, 10, 20])
+        + grid(solver=["dense"], **HEAVY)
+        + grid(**ADAM, **LIGHT, inner_steps=[20], inverse_steps=[20])
+        + grid(solver=["cg"], **LIGHT, cg_iterations=[20])
+        + grid(solver=["dense"], **LIGHT),
+    ),
+    "backward_images": study(
+        "backward_images",
+        base(10, steps=100),
+        grid(backward_images=[10, 20, 50, 100], images_per_pass=[10, 100]),
+    ),
+}
 
 FACTS: dict[str, dict[str, Any]] = {
     "mnist_sample": {"shape": [28, 28, 1], "classes": 10, "spectrum": [], "ridge": None, "whitening": "standard"},
@@ -63,14 +143,13 @@ FACTS: dict[str, dict[str, Any]] = {
     },
 }
 
-Rows = list[dict[str, Any]]
-
 
 def measurements(experiment: str, stage: str) -> Rows:
     """Random tidy rows of one experiment and stage, in a random order."""
     rng = random.Random(f"{experiment} {stage}")
     dataset, images_per_class, method = EXPERIMENTS[experiment]
     start = {"experiment": experiment, "dataset": dataset, "images_per_class": images_per_class, "method": method}
+    start |= {"code": CODE}
     settings = {
         "evaluate": [("loo2023", "conv", 64, "accuracy"), ("loo2023_augmented", "conv", 64, "accuracy")],
         "cross_arch": [
@@ -129,7 +208,7 @@ def full_rows() -> Rows:
     where = {"protocol": "full_dataset_augmented", "architecture": "conv", "width": 32, "seed": 0, "metric": "accuracy"}
     values = (0.8, 0.82)
     return [
-        {**shared, "method": "full_dataset", **where, "network": i, "step": 2000, "value": value}
+        {**shared, "method": "full_dataset", **where, "network": i, "step": 2000, "value": value, "code": CODE}
         for i, value in enumerate(values)
     ]
 
@@ -156,9 +235,11 @@ def summary(experiment: str, **changes: Any) -> dict[str, Any]:
         "dataset": dataset,
         "images_per_class": images_per_class,
         "method": method,
-        "numbers": 1000 * images_per_class,
+        "stored_floats": 1000 * images_per_class,
         "storage_images_per_class": images_per_class,
-        "chunk": "all",
+        "chunk": None,
+        "size": "compact",
+        "revision": "0123456789ab",
         "width": 32,
         "seeds": [0, 1],
         "steps": 20,
@@ -172,7 +253,7 @@ def summary(experiment: str, **changes: Any) -> dict[str, Any]:
 
 def cost(point: dict[str, Any]) -> float:
     """Seconds, or MiB, that are linear in all that they should be linear in."""
-    of = {"inner_steps": 0.002, "inverse_steps": 0.003, "cg_iterations": 0.004, "subset": 0.5}
+    of = {"inner_steps": 0.002, "inverse_steps": 0.003, "cg_iterations": 0.004, "backward_images": 0.5}
     return 0.01 + sum(slope * point.get(name, 0) for name, slope in of.items())
 
 
@@ -188,18 +269,18 @@ def study_rows(name: str) -> Rows:
             "seed": seed,
             "images": 100,
             "seconds_per_step": cost(point) + 0.001 * (2 * seed - 1),
-            "memory_mb": cost(point),
+            "memory_mib": cost(point),
         }
         | {"heldout_accuracy": heldout(point, seed), "seconds_total": 5.0, "machine": "two cores"}
-        for point, _ in STUDIES[name].points()
+        for point in STUDIES[name].points
         for seed in (0, 1)
     ]
 
 
 def measured(name: str, tmp_path: Path) -> Measured:
     path = tmp_path / f"{name}.csv"
-    tidy.save_study(path, name, STUDIES[name], study_rows(name))
-    return Measured(STUDIES[name], tidy.read_study(path, STUDIES[name]))
+    studies.save(path, name, STUDIES[name], study_rows(name))
+    return Measured(STUDIES[name], studies.read(path, STUDIES[name]))
 
 
 def predicted(seeds: int) -> predictions.Predictions:
@@ -213,13 +294,13 @@ def predicted(seeds: int) -> predictions.Predictions:
 def make_results(folder: Path) -> Path:
     """Everything that the other stages leave for all experiments and studies."""
     for name, study in STUDIES.items():
-        tidy.save_study(folder / "study" / f"{name}.csv", name, study, study_rows(name))
+        studies.save(folder / "study" / f"{name}.csv", name, study, study_rows(name))
     save_rows(folder / "full_dataset" / "cifar10.csv", full_rows())
     predictions.save(folder / "full_dataset" / "cifar10-predictions.npz", *predicted(seeds=1))
     (folder / "data").mkdir()
     for dataset in FACTS:
         (folder / "data" / f"{dataset}.json").write_text(json.dumps(facts(dataset)))
-        picture = figures.image_grid(np.zeros((2, 4, 4, 1), np.uint8), ["a", "b"], 2)
+        picture = drawing.image_grid(np.zeros((2, 4, 4, 1), np.uint8), ["a", "b"], 2)
         (folder / "data" / f"{dataset}.png").write_bytes(picture)
     for experiment in EXPERIMENTS:
         for stage in ("evaluate", "cross_arch", "attack"):
@@ -229,7 +310,7 @@ def make_results(folder: Path) -> Path:
         distilled.mkdir(parents=True)
         curve(0.5).to_csv(distilled / "curve.csv", index=False)
         (distilled / "summary.json").write_text(json.dumps(summary(experiment)))
-        (distilled / "images.png").write_bytes(figures.image_grid(np.zeros((2, 4, 4, 1), np.uint8), ["a", "b"], 2))
+        (distilled / "images.png").write_bytes(drawing.image_grid(np.zeros((2, 4, 4, 1), np.uint8), ["a", "b"], 2))
     return folder
 
 
@@ -246,9 +327,17 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 
 @pytest.fixture(scope="module")
-def files(report: Report) -> dict[str, str]:
+def rendered(report: Report) -> dict[str, bytes | str]:
+    return render(report)
+
+
+@pytest.fixture(scope="module")
+def files(rendered: dict[str, bytes | str]) -> dict[str, str]:
     """The text files of the report."""
-    return {name: content for name, content in render(report).items() if isinstance(content, str)}
+    return {name: content for name, content in rendered.items() if isinstance(content, str)}
+
+
+NOTHING = Report(tidy.read([]), *[{} for _ in Report._fields[1:]])
 
 
 def select(stage: str, **wanted: Any) -> list[float]:
@@ -285,7 +374,7 @@ def test_percent_does_not_hide_a_nan() -> None:
 
 
 def test_accuracy_against_loops(report: Report) -> None:
-    table = tables.accuracy(report.rows, report.summaries)
+    table = accuracy.by_protocol(report.rows, report.summaries)
     assert list(table["Experiment"]) == ["cifar10-full_dataset", *EXPERIMENTS]
     for line in table.to_dict("records")[1:]:
         name = line["Experiment"]
@@ -293,15 +382,19 @@ def test_accuracy_against_loops(report: Report) -> None:
         assert line["No augmentation"] == over_seeds("evaluate", experiment=name, protocol="loo2023")
         assert line["Augmentation"] == over_seeds("evaluate", experiment=name, protocol="loo2023_augmented")
         assert (line["Seeds"], line["Distilled at width"], line["Distilled on"]) == (2, 32, "two cores")
-        assert line["Numbers"] == "10,000"
-    assert table.iloc[0]["Numbers"] == "", "no summary says what the full dataset stores"
-    assert table.iloc[0]["Distilled on"] == "", "nothing is distilled of the full dataset"
+        assert (line["Size"], line["Revision"]) == ("compact", "0123456789ab")
+        assert line["Stored numbers"] == "10,000"
+    assert table.iloc[0]["Stored numbers"] == "", "no summary says what the full dataset stores"
+    for column in ("Size", "Distilled on", "Revision"):
+        assert table.iloc[0][column] == "", "nothing is distilled of the full dataset"
+    unknown = {name: summary | {"revision": None} for name, summary in report.summaries.items()}
+    assert set(accuracy.by_protocol(report.rows, unknown)["Revision"]) == {""}
 
 
 def test_seeds_are_those_of_each_set(report: Report) -> None:
     rows = report.rows
     fewer = rows[(rows["experiment"] != "digits_again") | (rows["seed"] == 0)]
-    table = tables.accuracy(fewer, report.summaries).set_index("Experiment")["Seeds"].to_dict()
+    table = accuracy.by_protocol(fewer, report.summaries).set_index("Experiment")["Seeds"].to_dict()
     assert table == {"cifar10-full_dataset": 1, **dict.fromkeys(EXPERIMENTS, 2), "digits_again": 1}
 
 
@@ -309,26 +402,26 @@ def test_published_values_stand_beside_what_they_are_of(report: Report) -> None:
     rows, summaries = report.rows, report.summaries
     as_rcig = {"cifar10-ipc10-random": "cifar10"}
     of_cifar = rows[rows["experiment"].isin(as_rcig)].assign(method="rcig", images_per_class=10)
-    accuracy = tables.accuracy(of_cifar, summaries)
-    assert accuracy["Published"].tolist() == ["69.1 ± 0.4"]
-    assert accuracy["Published, no augmentation"].tolist() == ["69.1 ± 0.4"]
-    assert accuracy["Published, augmentation"].tolist() == ["66.4 ± 1.0"]
-    crossed = tables.cross_architecture(of_cifar).set_index("Architecture")["Published"]
+    beside = accuracy.by_protocol(of_cifar, summaries)
+    assert beside["Published"].tolist() == ["69.1 ± 0.4"]
+    assert beside["Published, no augmentation"].tolist() == ["69.1 ± 0.4"]
+    assert beside["Published, augmentation"].tolist() == ["66.4 ± 1.0"]
+    crossed = architectures.by_architecture(of_cifar).set_index("Architecture")["Published"]
     assert (crossed["conv"], crossed["alexnet"], crossed["resnet18_bn"]) == ("69.1 ± 0.4", "60.8 ± 1.8", "")
     chunk = {name: summary | {"chunk": 10000} for name, summary in summaries.items()}
-    assert tables.accuracy(of_cifar, chunk)["Published"].tolist() == [""], "no set of the paper's table"
+    assert accuracy.by_protocol(of_cifar, chunk)["Published"].tolist() == [""], "no set of the paper's table"
     of_mnist = of_cifar.assign(dataset="mnist", images_per_class=50)
-    attacked = tables.membership_inference(of_mnist).set_index(["Trained on", "Attack"])["Published AUC"]
+    attacked = membership.by_attack(of_mnist).set_index(["Trained on", "Attack"])["Published AUC"]
     assert attacked["real_members", "knn"] == "0.97 ± 0.00"
     assert attacked["real_subset", "threshold"] == "0.52 ± 0.00"
     assert attacked["distilled", "threshold"] == "0.49 ± 0.00"
     given = {"a": summaries["digits-rcig"] | {"dataset": "mnist", "images_per_class": 1}}
-    assert tables.times(given)["Published seconds per step"].tolist() == ["0.16 ± 0.00"]
-    assert "Published seconds per step" not in tables.times(summaries)
+    assert times.costs(given)["Published seconds per step"].tolist() == ["0.16 ± 0.00"]
+    assert "Published seconds per step" not in times.costs(summaries)
 
 
 def test_the_full_dataset_stands_in_the_column_of_its_augmentation(report: Report) -> None:
-    line = tables.accuracy(report.rows, report.summaries).iloc[0]
+    line = accuracy.by_protocol(report.rows, report.summaries).iloc[0]
     assert line["Augmentation"] == "81.0 ± 1.4 (2)"
     assert line["No augmentation"] == ""
     assert line["Published"] == "84.8 ± 0.1"
@@ -336,14 +429,14 @@ def test_the_full_dataset_stands_in_the_column_of_its_augmentation(report: Repor
 
 def test_other_protocols_have_a_column_where_they_were_run(report: Report) -> None:
     rows = report.rows[report.rows["protocol"] == "loo2023"].assign(protocol="narrow_sgd", architecture="narrow_in")
-    table = tables.accuracy(pd.concat([report.rows, rows], ignore_index=True), report.summaries)
+    table = accuracy.by_protocol(pd.concat([report.rows, rows], ignore_index=True), report.summaries)
     assert list(table.columns[6:10]) == ["No augmentation", "Augmentation", "Narrow, SGD", "Published"]
     for line in table.to_dict("records")[1:]:
         assert line["Narrow, SGD"] == line["No augmentation"]
 
 
 def test_sets_of_one_size_are_compared_by_seed(report: Report) -> None:
-    table = tables.comparisons(report.rows, report.summaries)
+    table = accuracy.comparisons(report.rows, report.summaries)
     assert len(table) == 2, "digits-rcig and digits_again by two protocols; all other sets are alone in their size"
     for line in table.to_dict("records"):
         protocol = {"No augmentation": "loo2023", "Augmentation": "loo2023_augmented"}[line["Protocol"]]
@@ -370,8 +463,8 @@ def with_parts(report: Report) -> Report:
     """
     rows = report.rows
     boosted = rows["experiment"] == "digits-rcig"
-    of_part = rows[rows["experiment"] == "digits_again"].assign(images_per_class=5, method="rcig+subset")
-    first = rows[boosted].assign(images_per_class=5, method="rcig+boost+subset")
+    of_part = rows[rows["experiment"] == "digits_again"].assign(images_per_class=5, method="rcig+part")
+    first = rows[boosted].assign(images_per_class=5, method="rcig+boost+part")
     of_part, first = (part.assign(step=part["step"] // 2) for part in (of_part, first))
     rows = rows.assign(method=rows["method"].where(~boosted, "rcig+boost"))
     summaries = dict(report.summaries)
@@ -383,16 +476,16 @@ def test_sets_are_compared_by_what_they_store_and_parts_by_their_size(report: Re
     found = with_parts(report)
     twin = found.rows[found.rows["experiment"] == "digits_again"]
     twin = twin[twin["method"] == "rcig"].assign(experiment="plain", dataset="cifar10", images_per_class=3)
-    table = tables.comparisons(pd.concat([found.rows, twin], ignore_index=True), found.summaries)
+    table = accuracy.comparisons(pd.concat([found.rows, twin], ignore_index=True), found.summaries)
     pairs = {(line["Size"], frozenset((line["Set"], line["Less"]))) for line in table.to_dict("records")}
     assert pairs == {
         (10, frozenset(("digits-rcig", "digits_again"))),
         (5, frozenset(("digits-rcig, a part", "digits_again, a part"))),
         (3, frozenset(("plain", "cifar10-ipc10-random"))),
     }
-    accuracy = tables.accuracy(found.rows, found.summaries).set_index(["Experiment", "Method"])["Numbers"]
-    assert accuracy["digits_again", "rcig+subset"] == "5,000"
-    assert accuracy["digits-rcig", "rcig+boost"] == "10,000"
+    stored = accuracy.by_protocol(found.rows, found.summaries).set_index(["Experiment", "Method"])["Stored numbers"]
+    assert stored["digits_again", "rcig+part"] == "5,000"
+    assert stored["digits-rcig", "rcig+boost"] == "10,000"
 
 
 def test_parts_are_drawn_where_there_are_any(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,9 +497,9 @@ def test_parts_are_drawn_where_there_are_any(report: Report, monkeypatch: pytest
         return draw(axes, x, y, error, **look)
 
     monkeypatch.setattr(Axes, "errorbar", spy)
-    assert figures.parts(tables.final(report.rows)) == {}
+    assert accuracy.parts(tables.final(report.rows)) == {}
     rows = with_parts(report).rows
-    drawn = figures.parts(tables.final(rows[rows["protocol"] == "loo2023"]))
+    drawn = accuracy.parts(tables.final(rows[rows["protocol"] == "loo2023"]))
     assert list(drawn) == ["mnist_sample-rcig-loo2023-64"]
     mean = {name: statistics.fmean(select("evaluate", experiment=name, protocol="loo2023")) for name in EXPERIMENTS}
     assert {name: dict(line) for name, line in lines.items()} == {
@@ -416,9 +509,9 @@ def test_parts_are_drawn_where_there_are_any(report: Report, monkeypatch: pytest
 
 def test_gradients_are_drawn_of_methods_that_measure_them() -> None:
     plain = curve(0.5)
-    assert figures.gradients({"plain": plain}) is None
+    assert training.gradients({"plain": plain}) is None
     known = plain.assign(gradient_norm=plain["loss"], gradient_variance=plain["loss"] ** 2)
-    assert figures.gradients({"plain": plain, "known": known}) == figures.gradients({"known": known}) != None  # noqa: E711
+    assert training.gradients({"plain": plain, "known": known}) == training.gradients({"known": known}) != None  # noqa: E711
 
 
 def test_hardness_is_the_share_of_networks_that_miss_an_image_averaged_over_sets() -> None:
@@ -448,44 +541,43 @@ def test_strata_are_drawn_of_methods_with_several_sizes(report: Report) -> None:
     missing, right = predicted(seeds=2), predicted(seeds=2)
     right = right._replace(predicted=right.labels[None, None])
     several = [("rcig", 10, missing), ("rcig", 50, right)]
-    assert reports.strata(with_sizes(report, *several)) == {}, "no other method says what is hard"
-    assert reports.strata(with_sizes(report, several[0], ("frepo", 50, right))) == {}
-    found = reports.strata(with_sizes(report, *several, ("frepo", 10, missing)))["mnist_sample"]
+    assert hardness.strata(with_sizes(report, *several)) == {}, "no other method says what is hard"
+    assert hardness.strata(with_sizes(report, several[0], ("frepo", 50, right))) == {}
+    found = hardness.strata(with_sizes(report, *several, ("frepo", 10, missing)))["mnist_sample"]
     assert {method: list(sizes) for method, sizes in found.items()} == {"rcig": [10, 50]}
     assert found["rcig"][50]["none"] == 1.0
-    assert figures.strata(found).startswith(b"\x89PNG")
+    assert hardness.draw_strata(found).startswith(b"\x89PNG")
 
 
 def test_strata_have_the_same_images_at_every_size_and_a_method_no_say_in_its_own(report: Report) -> None:
     missing, right = predicted(seeds=2), predicted(seeds=2)
     right = right._replace(predicted=right.labels[None, None])
     sets = [("rcig", 1, missing), ("rcig", 10, right), ("rcig", 10, missing)]
-    found = reports.strata(with_sizes(report, *sets, ("frepo", 1, right)))["mnist_sample"]["rcig"]
+    found = hardness.strata(with_sizes(report, *sets, ("frepo", 1, right)))["mnist_sample"]["rcig"]
     assert found[1]["none"] == missing.correct.mean() < 1, "frepo finds no image hard"
     assert found[10]["none"] == pytest.approx((1 + missing.correct.mean()) / 2), "sets of one size share a mean"
     assert all(math.isnan(value) for sizes in found.values() for words, value in sizes.items() if words != "none")
-    hard = reports.strata(with_sizes(report, *sets, ("frepo", 1, missing)))["mnist_sample"]["rcig"]
+    hard = hardness.strata(with_sizes(report, *sets, ("frepo", 1, missing)))["mnist_sample"]["rcig"]
     assert (hard[1]["none"], hard[1]["25 to 50 %"], hard[1]["more"]) == (1.0, 0.5, 0.0)
     assert (hard[10]["none"], hard[10]["25 to 50 %"], hard[10]["more"]) == (1.0, 0.75, 0.5)
 
 
-def test_what_a_dataset_holds(report: Report) -> None:
-    line = tables.datasets(report.facts).to_dict("records")[1]
+def test_what_a_dataset_holds(report: Report, files: dict[str, str]) -> None:
+    line = data.contents(report.facts).to_dict("records")[1]
     assert line["Images"] == "32 × 32 × 3"
     assert (line["Train"], line["Held out"], line["Test"]) == (f"{sum(range(1000, 1030)):,}", "77", "3,000")
     assert (line["Test part"], line["Classes"]) == ("validation", 30)
-    text = index(report)
-    assert "Licence: a licence. Cite: A. Author: a paper." in text
+    assert "Licence: a licence. Cite: A. Author: a paper." in files["index.html"]
 
 
 def test_a_protocol_that_was_not_run_is_empty(report: Report) -> None:
-    plain = tables.accuracy(report.rows[report.rows["protocol"] == "loo2023"], report.summaries)
+    plain = accuracy.by_protocol(report.rows[report.rows["protocol"] == "loo2023"], report.summaries)
     assert list(plain["Augmentation"]) == [""] * len(EXPERIMENTS)
     assert "" not in set(plain["No augmentation"])
 
 
 def test_cross_architecture_against_loops(report: Report) -> None:
-    table = tables.cross_architecture(report.rows)
+    table = architectures.by_architecture(report.rows)
     keys = table[["Experiment", "Architecture", "Width"]].itertuples(index=False, name=None)
     assert sorted(keys) == sorted((name, *what) for name in EXPERIMENTS for what in ARCHITECTURES.items())
     for line in table.to_dict("records"):
@@ -495,7 +587,7 @@ def test_cross_architecture_against_loops(report: Report) -> None:
 
 
 def test_membership_inference_against_loops(report: Report) -> None:
-    table = tables.membership_inference(report.rows)
+    table = membership.by_attack(report.rows)
     keys = set(table[["Experiment", "Trained on", "Attack"]].itertuples(index=False, name=None))
     assert keys == {(name, source, attack) for name in EXPERIMENTS for source in TRAINED_ON for attack in ATTACKS}
     assert len(table) == len(keys)
@@ -514,7 +606,7 @@ def test_membership_inference_against_loops(report: Report) -> None:
 
 def test_hard_images_are_those_that_the_full_dataset_misses(report: Report) -> None:
     datasets = {name: dataset for name, (dataset, _, _) in EXPERIMENTS.items()}
-    table = tables.hardness(report.predictions, report.references, datasets)
+    table = hardness.by_misses(report.predictions, report.references, datasets)
     lines = table[["Missed by", "Test images", "Accuracy"]].to_numpy().tolist()
     # Both networks of the set and of the reference miss the first 10 images, one of each the next 10.
     assert lines == [
@@ -541,14 +633,14 @@ def test_robustness_scores_from_rows() -> None:
             for measured in ({"step": 100, "value": value}, {"step": 50, "value": 0.0})
         ]
     )
-    (line,) = tables.robustness(rows, {}).to_dict("records")
+    (line,) = robustness.robust_scores(rows, {}).to_dict("records")
     assert (line["Lost with hard labels"], line["Gained over random"]) == ("50.0", "30.0")
     normalised = lambda a: (math.exp(a) - math.exp(-1)) / (math.exp(1) - math.exp(-1))  # noqa: E731
     assert line["Label-robust score"] == f"{normalised(0.5 * 0.3 - 0.5 * 0.5):.3f}"
     assert line["Augmentation-robust score"] == f"{normalised(0.5 * 0.15 + 0.5 * 0.3):.3f}"
     without = rows[rows["protocol"] != "loo2023_augmented"]
-    assert tables.robustness(without, {})["Augmentation-robust score"].tolist() == [""]
-    assert tables.robustness(rows[rows["method"] != "random_real"], {}).empty
+    assert robustness.robust_scores(without, {})["Augmentation-robust score"].tolist() == [""]
+    assert robustness.robust_scores(rows[rows["method"] != "random_real"], {}).empty
 
 
 def printed_in_the_paper(table: int, dataset: str, images_per_class: int, method: str) -> str:
@@ -561,7 +653,7 @@ def printed_in_the_paper(table: int, dataset: str, images_per_class: int, method
 
 
 def test_published_values_keep_the_printed_digits_and_prefer_table_2() -> None:
-    published = tables.published_accuracy()
+    published = accuracy.published_accuracy()
     in_table_2 = printed_in_the_paper(2, "cifar10", 1, "rcig")
     assert published["cifar10", "1", "rcig"] == in_table_2 != printed_in_the_paper(1, "cifar10", 1, "rcig")
     assert published["mnist", "50", "kip"] == printed_in_the_paper(2, "mnist", 50, "kip")
@@ -572,14 +664,14 @@ def test_published_values_keep_the_printed_digits_and_prefer_table_2() -> None:
 
 
 def test_published_values_are_never_guessed() -> None:
-    published = tables.published_accuracy()
+    published = accuracy.published_accuracy()
     assert ("cifar100", "50", "kip") not in published
     assert ("cifar10", "5", "rcig") not in published
     assert "mnist_sample" not in {dataset for dataset, _, _ in published}
 
 
 def test_published_stands_beside_its_own_set_only(report: Report) -> None:
-    beside = tables.accuracy(report.rows, report.summaries).set_index("Experiment")["Published"].to_dict()
+    beside = accuracy.by_protocol(report.rows, report.summaries).set_index("Experiment")["Published"].to_dict()
     expected = printed_in_the_paper(1, "cifar10", 10, "random_subset")
     full = {"cifar10-full_dataset": "84.8 ± 0.1"}
     assert beside == full | {"digits-rcig": "", "digits_again": "", "cifar10-ipc10-random": expected}
@@ -587,7 +679,7 @@ def test_published_stands_beside_its_own_set_only(report: Report) -> None:
 
 def test_times() -> None:
     trained, drawn = summary("digits-rcig"), summary("cifar10-ipc10-random", steps=0, seconds=0, heldout_accuracy=None)
-    first, second = tables.times({"digits-rcig": trained, "random": drawn}).to_dict("records")
+    first, second = times.costs({"digits-rcig": trained, "random": drawn}).to_dict("records")
     assert (first["Time"], first["Seconds per step and seed"], first["Held-out accuracy"]) == ("50.0 s", "1.25", "87.5")
     assert (first["Seeds"], first["Steps"], first["Versions"]) == (2, 20, "jax 0.9, numpy 2.0")
     assert (second["Time"], second["Seconds per step and seed"], second["Held-out accuracy"]) == ("0.0 s", "", "")
@@ -597,11 +689,11 @@ def test_times() -> None:
     ("seconds", "text"), [(119.9, "119.9 s"), (120, "2.0 min"), (7199, "120.0 min"), (7200, "2.0 h")]
 )
 def test_duration_changes_unit_at_two_of_the_next(seconds: float, text: str) -> None:
-    assert tables.duration(seconds) == text
+    assert times.duration(seconds) == text
 
 
 def test_markdown_reads_back(report: Report) -> None:
-    table = tables.membership_inference(report.rows).astype(str)
+    table = membership.by_attack(report.rows).astype(str)
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables.to_markdown(table).splitlines()]
     header, rule, *body = lines
     assert header == list(table)
@@ -610,7 +702,7 @@ def test_markdown_reads_back(report: Report) -> None:
 
 
 def test_latex_escapes_and_uses_booktabs(report: Report) -> None:
-    text = tables.to_latex(tables.membership_inference(report.rows))
+    text = tables.to_latex(membership.by_attack(report.rows))
     assert r"digits\_again & mnist\_sample" in text
     assert r"TPR at 1 \% FPR" in text
     assert not re.search(r"(?<!\\)[_%#]", text)
@@ -673,21 +765,23 @@ def test_page_is_well_formed_and_accessible(files: dict[str, str]) -> None:
     assert len(parsed.all("img")) == 3 * len(EXPERIMENTS) + len(sizes) + len(STUDIES) + 2 * len(FACTS)
     for image in parsed.all("img"):
         assert image["alt"]
-        kind, _, data = (image["src"] or "").partition(",")
+        kind, _, encoded = (image["src"] or "").partition(",")
         assert kind == "data:image/webp;base64"
-        Image.open(io.BytesIO(base64.b64decode(data))).verify()
+        Image.open(io.BytesIO(base64.b64decode(encoded))).verify()
     names = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
     assert len(names) == len(set(names))
     assert {attributes["aria-labelledby"] for attributes in parsed.all("div") if "role" in attributes} <= set(names)
 
 
-def test_page_shows_every_pixel_of_the_files(report: Report) -> None:
+def test_page_shows_every_pixel_of_the_files(
+    report: Report, rendered: dict[str, bytes | str], files: dict[str, str]
+) -> None:
     def pixels(picture: bytes) -> bytes:
         return Image.open(io.BytesIO(picture)).convert("RGBA").tobytes()
 
-    sources = (str(image["src"]).partition(",")[2] for image in Page(index(report)).all("img"))
+    sources = (str(image["src"]).partition(",")[2] for image in Page(files["index.html"]).all("img"))
     shown = {pixels(base64.b64decode(source)) for source in sources}
-    figures_drawn = [content for content in render(report).values() if isinstance(content, bytes)]
+    figures_drawn = [content for content in rendered.values() if isinstance(content, bytes)]
     assert shown == {pixels(png) for png in (*report.pictures.values(), *report.samples.values(), *figures_drawn)}
 
 
@@ -709,13 +803,13 @@ def test_page_loads_nothing_from_elsewhere(files: dict[str, str]) -> None:
 
 def test_page_escapes_names(report: Report) -> None:
     (picture, *_) = report.pictures.values()
-    text = index(report._replace(pictures={"<script>&": picture}))
+    text = index(NOTHING._replace(pictures={"<script>&": picture}))
     assert "&lt;script&gt;&amp;" in text
     assert "<script>" not in text
 
 
 def test_page_leaves_out_what_there_is_not(files: dict[str, str]) -> None:
-    empty = Page(index(Report(tidy.read([]), *[{} for _ in Report._fields[1:]])))
+    empty = Page(index(NOTHING))
     assert [heading["id"] for heading in empty.all("h2")] == ["reproduce"]
     everything = Page(files["index.html"])
     assert [heading["id"] for heading in everything.all("h2")] == [
@@ -748,28 +842,61 @@ def test_page_tells_the_sample_from_mnist(results: Path) -> None:
     assert note not in index(collect(results, ["cifar10-ipc10-random"], {}))
 
 
-def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path) -> None:
-    for out in ("first", "second"):
-        write(collect(results, list(EXPERIMENTS), STUDIES, list(FACTS), ["cifar10"]), tmp_path / out)
-    written = {path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file()}
+def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path, rendered: dict[str, bytes | str]) -> None:
+    write(collect(results, list(EXPERIMENTS), STUDIES, list(FACTS), ["cifar10"]), tmp_path / "out")
+    written = {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*") if path.is_file()}
     names = ("accuracy", "comparisons", "cross_architecture", "robustness", "hardness", "membership_inference")
     names += ("slopes", "datasets", "times")
     assert {str(file) for file in written} == {
         "results.csv",
         "index.html",
         *(f"figures/curves-{dataset}-ipc{count}.png" for dataset, count, _ in EXPERIMENTS.values()),
-        *(f"figures/study-{name}.png" for name in STUDIED),
+        *(f"figures/study-{name}.png" for name in STUDIES),
         *(f"figures/data-{name}.png" for name in FACTS),
         *(f"figures/{kind}-{name}.png" for kind in ("attacks", "confusion") for name in EXPERIMENTS),
         *(f"tables/{name}.{kind}" for name in names for kind in ("md", "tex")),
     }
-    for file in written:
-        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+    assert {str(file) for file in written} == rendered.keys()
+    for name, content in rendered.items():
+        assert (tmp_path / "out" / name).read_bytes() == (content.encode() if isinstance(content, str) else content)
+
+
+SECTION = """
+from rcig.report.blocks import Figure, Paragraph, Picture, Section, Table
+from rcig.report.results import Report
+import pandas as pd
+
+ORDER = 45
+
+
+def section(report: Report) -> Section:
+    table = pd.DataFrame({"Sets": [len(report.pictures)]})
+    png = next(iter(report.pictures.values()))
+    blocks = [Paragraph("1 < 2"), Table({"": table}, 1, "How many."), Figure("One", [Picture(png, "of them")])]
+    return Section("further", "A further one", blocks, {"further": table}, {"one": png})
+"""
+
+
+def test_a_further_section_is_one_further_file(report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "further.py").write_text(SECTION)
+    monkeypatch.setattr(sections, "__path__", [*sections.__path__, str(tmp_path)])
+    few = NOTHING._replace(pictures=report.pictures)
+    try:
+        written = render(few)
+    finally:
+        sys.modules.pop("rcig.report.sections.further", None)
+    text = str(written["index.html"])
+    assert [heading["id"] for heading in Page(text).all("h2")] == ["images", "further", "reproduce"]
+    assert all(shown in text for shown in ("A further one", "<p>1 &lt; 2</p>", "How many.", 'alt="of them"'))
+    assert written["tables/further.md"] == "| Sets |\n| ---- |\n| 3    |\n"
+    assert written["figures/one.png"] == next(iter(report.pictures.values()))
+    monkeypatch.undo()
+    assert set(written) - set(render(few)) == {"tables/further.md", "tables/further.tex", "figures/one.png"}
 
 
 def test_pngs_carry_no_time_and_no_software() -> None:
-    grid = figures.image_grid(np.zeros((1, 2, 2, 3), np.uint8), ["a"], 1)
-    for png in (grid, figures.training_curves({"a": curve(0.5)})):
+    grid = drawing.image_grid(np.zeros((1, 2, 2, 3), np.uint8), ["a"], 1)
+    for png in (grid, training.training_curves({"a": curve(0.5)})):
         assert set(Image.open(io.BytesIO(png)).info) <= {"dpi", "transparency"}
 
 
@@ -800,16 +927,20 @@ def test_an_experiment_without_results_is_an_error(results: Path) -> None:
 
 
 def test_a_study_without_results_is_an_error(results: Path) -> None:
-    (results / "study" / "subset.csv").unlink()
-    with pytest.raises(ValueError, match=r"nothing to report for study 'subset': looked for .*study/subset\.csv;"):
+    (results / "study" / "backward_images.csv").unlink()
+    with pytest.raises(
+        ValueError, match=r"nothing to report for study 'backward_images': looked for .*study/backward_images\.csv;"
+    ):
         collect(results, [], STUDIES)
     assert list(collect(results, [], {"solver_steps": STUDIES["solver_steps"]}).studies) == ["solver_steps"]
 
 
 def test_a_study_of_other_settings_is_an_error(results: Path) -> None:
-    path = results / "study" / "subset.csv"
+    path = results / "study" / "backward_images.csv"
     path.write_text(path.read_text().replace("images_per_pass", "inner_steps"))
-    with pytest.raises(ValueError, match=r"subset\.csv: expected the columns study, .*got .*inner_steps.*`dvc repro`"):
+    with pytest.raises(
+        ValueError, match=r"backward_images\.csv: expected the columns study, .*got .*inner_steps.*`dvc repro`"
+    ):
         collect(results, [], STUDIES)
 
 
@@ -851,7 +982,7 @@ def decode(png: bytes) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(28, 28), (5, 9), (200, 150)])
 def test_image_grid_holds_every_pixel_where_it_belongs(channels: int, shape: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, *shape, channels), np.uint8)
-    grid = decode(figures.image_grid(pixels, [""] * 5, columns=3))
+    grid = decode(drawing.image_grid(pixels, [""] * 5, columns=3))
     # Without titles, only the images are opaque.
     opaque = grid[..., 3] == 255
     rows, columns = (runs(opaque.any(axis=axis)) for axis in (1, 0))
@@ -872,14 +1003,14 @@ def runs(flags: np.ndarray) -> list[slice]:
 
 
 def test_image_grid_enlarges_small_images_only() -> None:
-    small, large = (figures.image_grid(np.zeros((1, side, side, 1), np.uint8), [""], 1) for side in (28, 200))
+    small, large = (drawing.image_grid(np.zeros((1, side, side, 1), np.uint8), [""], 1) for side in (28, 200))
     assert decode(small).shape[1] == 4 * 28
     assert decode(large).shape[1] == 200
 
 
 def test_image_grid_writes_titles_above_their_images() -> None:
     titles = ["", "ship", "", "a name that is much too long for its image"]
-    grid = decode(figures.image_grid(np.zeros((4, 32, 32, 3), np.uint8), titles, columns=2))
+    grid = decode(drawing.image_grid(np.zeros((4, 32, 32, 3), np.uint8), titles, columns=2))
     opaque_black = (grid == (0, 0, 0, 255)).all(axis=-1)
     rows, columns = (runs(opaque_black.any(axis=axis)) for axis in (1, 0))
     written = (grid[..., 3] > 0) & ~opaque_black
@@ -902,19 +1033,19 @@ def test_image_grid_writes_titles_above_their_images() -> None:
 )
 def test_image_grid_refuses_what_it_cannot_show(pixels: np.ndarray, titles: list[str]) -> None:
     with pytest.raises(ValueError, match="expected"):
-        figures.image_grid(pixels, titles, 1)
+        drawing.image_grid(pixels, titles, 1)
 
 
 def test_figures_have_smooth_edges_on_a_transparent_ground() -> None:
-    alpha = decode(figures.training_curves({"a": curve(0.5)}))[..., 3]
+    alpha = decode(training.training_curves({"a": curve(0.5)}))[..., 3]
     assert (alpha == 0).mean() > 0.5
     assert ((alpha > 0) & (alpha < 255)).mean() > 0.01
 
 
 def test_training_curves_show_each_experiment_in_each_panel() -> None:
-    image = decode(figures.training_curves({"low": curve(0.2), "high": curve(0.8)})).astype(int)
+    image = decode(training.training_curves({"low": curve(0.2), "high": curve(0.8)})).astype(int)
     height, width, _ = image.shape
-    colours = [tuple(bytes.fromhex(code[1:])) for code in figures.COLOURS[:2]]
+    colours = [tuple(bytes.fromhex(code[1:])) for code in drawing.COLOURS[:2]]
     # Plots only: the legend below them also has every colour.
     # With 256 colours they are hit to a few levels.
     plots = image[: height * 4 // 5]
@@ -933,24 +1064,24 @@ def drawn(axes: Axes) -> dict[str, list[tuple[float, float]]]:
     found: dict[str, list[tuple[float, float]]] = {}
     for line in axes.lines:
         label = "" if str(line.get_label()).startswith("_") else str(line.get_label())
-        found.setdefault(label, []).extend(zip(*(map(float, data) for data in line.get_data()), strict=True))
+        found.setdefault(label, []).extend(zip(*(map(float, values) for values in line.get_data()), strict=True))
     return found
 
 
 def expected_lines(name: str, x: str, y: str, **wanted: Any) -> list[tuple[float, float]]:
     """(x, y) of the points of a study with these settings, means over seeds, by plain loops."""
-    points = [point for point, _ in STUDIES[name].points() if all(point.get(k) == v for k, v in wanted.items())]
+    points = [point for point in STUDIES[name].points if all(point.get(k) == v for k, v in wanted.items())]
     assert points
     values = {
         "heldout_accuracy": lambda point: (heldout(point, 0) + heldout(point, 1)) / 2,
         "seconds_per_step": cost,
-        "memory_mb": cost,
+        "memory_mib": cost,
     }
     return sorted(tuple(values[k](p) if k in values else float(p[k]) for k in (x, y)) for p in points)
 
 
 def test_steps_show_every_point(tmp_path: Path) -> None:
-    time, accuracy, both = figures.steps(measured("solver_steps", tmp_path)).axes
+    time, accuracy, both = studies.steps(measured("solver_steps", tmp_path)).axes
     panels = {
         time: ("inverse_steps", "seconds_per_step"),
         accuracy: ("inverse_steps", "heldout_accuracy"),
@@ -972,52 +1103,65 @@ def test_steps_show_every_point(tmp_path: Path) -> None:
     assert [text.get_text() for text in both.texts] == ["1", "2", "5", "10", "20"]
 
 
-def test_subset_shows_every_point(tmp_path: Path) -> None:
-    axes = figures.subset(measured("subset", tmp_path)).axes
-    for panel, y in zip(axes, ("memory_mb", "seconds_per_step", "heldout_accuracy"), strict=True):
+def test_backward_images_show_every_point(tmp_path: Path) -> None:
+    axes = studies.backward_images(measured("backward_images", tmp_path)).axes
+    for panel, y in zip(axes, ("memory_mib", "seconds_per_step", "heldout_accuracy"), strict=True):
         lines = drawn(panel)
         assert list(lines) == ["images_per_pass 10", "images_per_pass 100"]
         for number in (10, 100):
-            wanted = expected_lines("subset", "subset", y, images_per_pass=number)
+            wanted = expected_lines("backward_images", "backward_images", y, images_per_pass=number)
             np.testing.assert_allclose(lines[f"images_per_pass {number}"], wanted, rtol=1e-9)
 
 
+def read_back(study: Study, tmp_path: Path) -> Measured:
+    """What is read of a study whose points are all measured, with some values."""
+    rest = {name: value for name, value in study_rows("backward_images")[0].items() if name in studies.MEASURED}
+    studies.save(tmp_path / "s.csv", "s", study, [point | rest for point in study.points])
+    return Measured(study, studies.read(tmp_path / "s.csv", study))
+
+
 def test_what_a_point_does_not_say_is_as_in_the_base(tmp_path: Path) -> None:
-    grids = ({"subset": (10, "all")}, {"cg_iterations": (7,)})
-    study = dataclasses.replace(STUDIES["subset"], grids=grids)
-    rest = {name: value for name, value in study_rows("subset")[0].items() if name in tidy.MEASURED}
-    tidy.save_study(tmp_path / "s.csv", "s", study, [point | rest for point, _ in study.points()])
-    found = Measured(study, tidy.read_study(tmp_path / "s.csv", study))
-    assert list(found.rows["subset"]) == [10, 100, 100]
+    points = grid(backward_images=[10, None]) + grid(cg_iterations=[7])
+    found = read_back(study("backward_images", base(10, steps=100), points), tmp_path)
+    assert list(found.rows["backward_images"]) == [10, 100, 100]
     assert list(found.rows["cg_iterations"]) == [10, 10, 7]
-    lines = {label: list(line["subset"]) for label, line in found.lines("subset").items()}
+    lines = {label: list(line["backward_images"]) for label, line in studies.lines(found, "backward_images").items()}
     assert lines == {"cg_iterations 10": [10, 100], "cg_iterations 7": [100]}
-    alone = Measured(dataclasses.replace(study, grids=grids[:1]), found.rows[:2])
-    assert list(alone.lines("subset")) == [""]
+    alone = Measured(study("backward_images", base(10, steps=100), points[:2]), found.rows[:2])
+    assert list(studies.lines(alone, "backward_images")) == [""]
+
+
+def test_all_images_are_all_where_the_base_has_fewer(tmp_path: Path) -> None:
+    few = dataclasses.replace(base(10, steps=100), settings=SimpleNamespace(**vars(SETTINGS) | {"backward_images": 20}))
+    points = grid(backward_images=[10, None]) + grid(cg_iterations=[7])
+    assert list(read_back(study("backward_images", few, points), tmp_path).rows["backward_images"]) == [10, 100, 20]
 
 
 def test_slopes_of_linear_costs_are_found(tmp_path: Path) -> None:
-    table = tables.slopes({name: measured(name, tmp_path) for name in STUDIED})
+    table = studies.slopes({name: measured(name, tmp_path) for name in STUDIES})
     assert set(table["R²"]) == {"1.000"}
     assert table.drop(columns="R²").to_numpy().tolist() == [
         ["solver_steps", "solver adam, body_weight 1.0 (25)", "inner_steps", "2 ms per step"],
         ["solver_steps", "solver adam, body_weight 1.0 (25)", "inverse_steps", "3 ms per step"],
         ["solver_steps", "solver cg, body_weight 1.0 (5)", "cg_iterations", "4 ms per step"],
-        ["subset", "images_per_pass 10 (4)", "subset", "0.5 MiB"],
-        ["subset", "images_per_pass 100 (4)", "subset", "0.5 MiB"],
+        ["backward_images", "images_per_pass 10 (4)", "backward_images", "0.5 MiB"],
+        ["backward_images", "images_per_pass 100 (4)", "backward_images", "0.5 MiB"],
     ]
 
 
 def test_the_page_says_what_a_study_is_about(files: dict[str, str]) -> None:
     text = " ".join(files["index.html"].split())
-    assert "Varied: subset, images_per_pass. rcig on mnist_sample, 10 images per class, width 8, batches of 64" in text
+    assert (
+        "Varied: backward_images, images_per_pass. rcig on mnist_sample, 10 images per class, width 8, batches of 64"
+        in text
+    )
     assert "1 image per class, width 8, batches of 64 real images, 150 steps, 1 seed; on two cores." in text
 
 
 def test_loss_is_smoothed_by_seed() -> None:
     rng = random.Random(0)
     raw = [(seed, step, rng.random()) for seed in (0, 1) for step in range(200)]
-    smooth = figures.smoothed(pd.DataFrame(raw, columns=["seed", "step", "loss"]))
+    smooth = training.smoothed(pd.DataFrame(raw, columns=["seed", "step", "loss"]))
     for (seed, step, _), value in zip(raw, smooth["loss"], strict=True):
         near = [loss for other, at, loss in raw if other == seed and abs(at - step) <= 2]
         assert value == pytest.approx(statistics.median(near))

@@ -13,7 +13,7 @@ from workspaces import run
 
 import rcig
 from rcig import export, sets, store
-from rcig.store import StoreError
+from rcig.errors import StoreError
 
 NAME = "digits-ipc1-rcig"
 META = {

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rcig import store
+from rcig.errors import StoreError
 
 SPLIT = {
     "images": np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3),
@@ -65,7 +66,7 @@ def test_damaged_files_give_one_clear_line(tmp_path: Path, how: str) -> None:
     path = tmp_path / "x.npz"
     store.save(path, store.SPLIT, **SPLIT)
     damage(path, how)
-    with pytest.raises(store.StoreError, match=r"x\.npz: not a .*(dvc repro)") as error:
+    with pytest.raises(StoreError, match=r"x\.npz: not a .*(dvc repro)") as error:
         store.load(path, store.SPLIT)
     assert "\n" not in str(error.value)
 
@@ -73,9 +74,7 @@ def test_damaged_files_give_one_clear_line(tmp_path: Path, how: str) -> None:
 def test_foreign_content_names_what_was_expected(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     store.save(path, store.SPLIT, **SPLIT)
-    with pytest.raises(
-        store.StoreError, match=r"not a distilled set: expected the arrays images, labels, .* got class"
-    ):
+    with pytest.raises(StoreError, match=r"not a distilled set: expected the arrays images, labels, .* got class"):
         store.load(path, store.DISTILLED)
     for wrong in (
         {"labels": np.array([0, 1, 2], np.int32)},
@@ -83,12 +82,12 @@ def test_foreign_content_names_what_was_expected(tmp_path: Path) -> None:
         {"images": SPLIT["images"][0]},
     ):
         store.save_arrays(path, SPLIT | wrong)
-        with pytest.raises(store.StoreError, match=r"expected \w+ as \w+ .* got"):
+        with pytest.raises(StoreError, match=r"expected \w+ as \w+ .* got"):
             store.load(path, store.SPLIT)
 
 
 def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(store.StoreError, match=r"no such file; .*dvc"):
+    with pytest.raises(StoreError, match=r"no such file; .*dvc"):
         store.load(tmp_path / "x.npz", store.SPLIT)
 
 
@@ -115,7 +114,7 @@ def test_a_disk_that_fills_up_half_way_gives_one_line_and_leaves_the_old_file(tm
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, limits[1]))
     try:
-        with pytest.raises(store.StoreError, match=r"x\.npz: no room to write it \(.* MiB free\); make some and run"):
+        with pytest.raises(StoreError, match=r"x\.npz: no room to write it \(.* MiB free\); make some and run"):
             store.save(path, store.SPLIT, **SPLIT | {"images": images, "labels": np.zeros(100_000, np.int32)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -8,8 +8,8 @@ import pytest
 
 from rcig import train
 from rcig.data.splits import Split, View, whole
-from rcig.distill import pool as pools
-from rcig.evaluate import PROTOCOLS
+from rcig.judge.protocols import PROTOCOLS
+from rcig.methods import pool as pools
 from rcig.nets import build
 
 

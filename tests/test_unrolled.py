@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from rcig.distill import Distilled, outer, support, unrolled
+from rcig.distill.outer import Setting
+from rcig.params import UnrolledParams
 from test_implicit import batch, judge, noise
 from tiny import Tiny, tiny
 
 from rcig import nets, train
 from rcig.augment import augment
-from rcig.distill import Distilled, outer, support, unrolled
-from rcig.distill.outer import Setting
-from rcig.params import UnrolledParams
 
 SETTINGS = UnrolledParams(
     learning_rate=0.02,

@@ -1,13 +1,22 @@
-"""A tiny problem in float64, with everything that the engine's tests need."""
+"""A tiny problem in float64, small real images and a small run: what the engine's tests need."""
 
-from typing import NamedTuple
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import pytest
 
-from rcig.distill.base import Batch, Distilled
+from rcig.data.splits import Split, whole
 from rcig.inner import Weights
+from rcig.methods.base import Batch, Distilled, Setup
+from rcig.methods.feeds import Examples
 from rcig.nets import Net, Variables, build
+
+slow = partial(pytest.param, marks=pytest.mark.slow)
+"""a case of a parametrised test that is left out with the slow ones"""
 
 
 class Tiny(NamedTuple):
@@ -21,6 +30,7 @@ class Tiny(NamedTuple):
         return Weights(self.network["params"]["body"], self.network["params"]["head"]["kernel"])
 
 
+@cache
 def tiny(
     images: int = 4, channels: int = 1, classes: int = 3, temperature: float = 3.0, architecture: str = "conv"
 ) -> Tiny:
@@ -37,3 +47,50 @@ def tiny(
     )
     targets = jax.nn.one_hot(jax.random.randint(keys[3], (5,), 0, classes), classes, dtype=jnp.float64)
     return Tiny(net, network, distilled, Batch(jax.random.normal(keys[4], (5, *shape), jnp.float64), targets))
+
+
+def blobs(n: int, classes: int = 3) -> tuple[jax.Array, jax.Array, np.ndarray]:
+    """Images whose class is the place of a bright spot, their centred labels, and their classes."""
+    labels = np.arange(n) % classes
+    images = 0.1 * jax.random.normal(jax.random.key(n), (n, 8, 8, 1))
+    images = images.at[jnp.arange(n), 2 * labels + 1, 3].add(3.0)
+    return images, jax.nn.one_hot(labels, classes) - 1 / classes, labels
+
+
+def examples(n: int = 32) -> Examples:
+    """Such images as a batch brings them."""
+    images, _, labels = blobs(n)
+    return Examples(images, labels)
+
+
+def noise() -> Distilled:
+    """A set to start from that teaches nothing: one image a class."""
+    return Distilled(0.3 * jax.random.normal(jax.random.key(9), (3, 8, 8, 1)), jnp.eye(3) - 1 / 3, jnp.zeros(()))
+
+
+def setup(**changes: Any) -> Setup:
+    """A run of ten steps on a set as `noise` is one, which sees sixteen random images, raw for whitened."""
+    shape, classes, width = changes.get("shape", (8, 8, 1)), changes.get("classes", 3), changes.pop("width", 4)
+    raw = np.random.default_rng(0).integers(0, 256, (16, *shape)).astype(np.uint8)
+    few: dict[str, Any] = {
+        "shape": shape,
+        "classes": classes,
+        "images": 3,
+        "steps": 10,
+        "mirror": False,
+        "l2_rate": 1e-3,
+        "basis": None,
+        "mobility": None,
+        "network": partial(_network, shape, classes, width),
+        "seen": whole(Split(raw, (np.arange(16) % classes).astype(np.int32))),
+        "whitened": jnp.asarray,
+        "batch_size": 8,
+        "weights": None,
+        "seed": 0,
+        "needs": Path("inputs/none"),
+    }
+    return Setup(**few | changes)
+
+
+def _network(shape: tuple[int, int, int], classes: int, width: int, architecture: str, **more: Any) -> Net:
+    return build(architecture, shape, classes, width=width, depth=2, **more)

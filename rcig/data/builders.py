@@ -25,7 +25,8 @@ from PIL import Image
 from tensorflow_datasets.core.features import image_feature
 from tensorflow_datasets.image_classification import caltech_birds
 
-from rcig.data.sources import SOURCES, DataError, data_dir
+from rcig.data.catalogue import SOURCES, data_dir
+from rcig.errors import DataError
 
 REACH_SECONDS = 3.0
 """time for a server to answer before a download is tried"""

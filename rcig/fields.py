@@ -1,0 +1,51 @@
+"""What a setting may be, said on its field: `learning_rate: Annotated[float, POSITIVE]`.
+
+Settings are frozen dataclasses. `rcig.strict` checks the types and ranges of what people write. The settings in
+plan.json have been checked; `build` makes them of it.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from rcig.errors import ParamsError
+
+
+class Range(NamedTuple):
+    """A range of numbers; in a message: expected NAME `words`, got VALUE."""
+
+    words: str
+    holds: Callable[[float], bool]
+
+
+POSITIVE = Range("to be positive", lambda value: 0 < value < float("inf"))
+NOT_NEGATIVE = Range("not to be negative", lambda value: 0 <= value < float("inf"))
+FRACTION = Range("between 0 and 1", lambda value: 0 <= value <= 1)
+BELOW_ONE = Range("from 0 to below 1", lambda value: 0 <= value < 1)
+INSIDE = Range("between 0 and 1, both excluded", lambda value: 0 < value < 1)
+
+
+def build(hint: Any, value: Any) -> Any:
+    """A value of the type from what JSON has made of it: dataclasses from mappings, tuples from lists."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return build(arguments[0], value)
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        hints = typing.get_type_hints(hint, include_extras=True)
+        return typing.cast(type, hint)(**{name: build(hints[name], item) for name, item in value.items()})
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None else build(arguments[0], value)
+    if origin is tuple:
+        return tuple(build(arguments[0], item) for item in value)
+    if origin is dict:
+        return {arguments[0](key): build(arguments[1], item) for key, item in value.items()}
+    return value
+
+
+def known(where: str, what: str, given: str, names: typing.Iterable[str]) -> str:
+    """The given name, if it is one of these. Raises ParamsError that lists them."""
+    if given not in (names := sorted(names)):
+        raise ParamsError(f"{where}: unknown {what} {given!r}; known: {', '.join(names) or 'none'}")
+    return given

@@ -1,0 +1,449 @@
+"""From params.yaml to a plan: for every stage and each of its members the settings in force and what its code means.
+
+An experiment's settings come, the last of them first, from its own entry, what makes its method that method, its size
+(for this method, for all methods of one file), its method's presets, and the defaults in the code.
+"""
+
+import dataclasses
+import itertools
+import pkgutil
+import re
+import types
+import typing
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from rcig import fingerprint, strict
+from rcig.data.settings import Dataset
+from rcig.errors import ParamsError
+from rcig.fields import POSITIVE, known
+from rcig.judge.cross_architecture import CrossArch
+from rcig.judge.evaluate import Evaluate
+from rcig.judge.full_dataset import FullDataset
+from rcig.judge.membership import Attack
+from rcig.judge.subject import Judged
+from rcig.methods import basis as bases
+from rcig.methods import registry
+from rcig.run.settings import Run, Study
+
+MIRRORED = 1000
+"""distilled images of the largest set that is mirrored (Loo et al. 2023, appendix C)"""
+STEPS = {
+    **{name: {1: 15000, 10: 10000, 50: 5000} for name in ("mnist_sample", "mnist", "fashion_mnist", "cifar10")},
+    "cifar100": {1: 10000, 10: 5000, 50: 4000},
+    "caltech_birds2011": {1: 10000, 10: 2000},
+    "tiny_imagenet": {1: 5000, 10: 2000},
+    "imagenet_resized": {1: 2000, 2: 2000},
+    "imagenette": {1: 6000, 10: 3000},
+    "imagewoof": {1: 6000, 10: 3000},
+}
+"""outer steps of the paper by dataset and images per class (Loo et al. 2023, table 7): `steps: published`"""
+NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
+NOTHING = "inputs/none"
+"""the empty file that an experiment needs which needs none"""
+DEFAULTS: dict[str, Any] = {
+    "seeds": [0],
+    "chunk": None,
+    "initialisation": "real",
+    "basis": None,
+    "boost": None,
+    "hardness": None,
+    "settings": {},
+}
+"""of an experiment; all other values are given by its entry or its size"""
+JUDGING = {"evaluate": Evaluate, "cross_arch": CrossArch, "attack": Attack}
+"""the settings of an experiment that never change its set"""
+FIGURES: dict[str, tuple[str, ...]] = {
+    "steps": ("solver", "inner_steps", "inverse_steps"),
+    "backward_images": ("backward_images",),
+}
+"""What a study can be drawn as, and the settings that one of its grids must vary for that."""
+
+
+@dataclass(frozen=True)
+class Params:
+    """The sections of params.yaml. Of `shared`, which holds anchors only, nothing is read but where they are used."""
+
+    datasets: dict[str, Dataset]
+    sizes: dict[str, Any]
+    """what experiments of one size have in common"""
+    full_dataset: dict[str, FullDataset]
+    """by dataset"""
+    experiments: dict[str, Any]
+    cross_arch: dict[str, Any]
+    """the experiments that are judged by other architectures, with their entries"""
+    attack: dict[str, Any]
+    """those that are attacked"""
+    score: dict[str, Any]
+    """those that score the hardness of training images"""
+    studies: dict[str, Any]
+
+
+class Experiment(NamedTuple):
+    run: Run
+    judging: dict[str, Any]
+    """the settings of each stage of JUDGING that it has some for"""
+
+
+def read(path: Path) -> tuple[Params, bytes]:
+    """The sections of a params.yaml, and its content. Raises ParamsError naming the file and the key."""
+    try:
+        content = path.read_bytes()
+        raw = YAML(typ="rt").load(content.decode())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise ParamsError(f"{path}: {reason}; run from the folder that holds it") from None
+    except YAMLError as error:
+        raise ParamsError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    sections = [section.name for section in dataclasses.fields(Params)]
+    if not isinstance(raw, Mapping):
+        raise ParamsError(f"{path}: expected the sections {', '.join(sections)}, got {raw!r}")
+    try:
+        for section in sections:
+            _check_names(section, raw.get(section))
+        return strict.parse(Params, _plain({name: part for name, part in raw.items() if name != "shared"}), ""), content
+    except ParamsError as error:
+        raise ParamsError(f"{path}: {error}") from None
+
+
+def make(params: Params, root: Path = Path()) -> dict[str, Any]:
+    """Stage -> its entry, or member -> entry: {settings, modules, code}. Raises ParamsError naming the key."""
+    experiments = {name: experiment_of(params, name) for name in params.experiments}
+    studies = {name: study_of(params, name, root) for name in params.studies}
+    for name in params.full_dataset:
+        known(f"full_dataset.{name}", "dataset", name, params.datasets)
+    for name, one in experiments.items():
+        _check_needs(f"experiments.{name}", one.run, params, root)
+
+    def entry(settings: dict[str, Any], *modules: str) -> dict[str, Any]:
+        return {"settings": settings, "modules": modules, "code": fingerprint.of(modules, root)}
+
+    def members(stage: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: entry(some, f"stages.{stage}") for name, some in settings.items()}
+
+    def judged(stage: str, settings: str, names: Iterable[str]) -> dict[str, Any]:
+        return members(stage, {name: _judging(params, name, experiments[name], settings) for name in names})
+
+    datasets = {name: dataclasses.asdict(one) for name, one in params.datasets.items()}
+    raw = ("resolution", "channels", "classes", "whitening")
+    method = "rcig.methods.{}".format
+    return {
+        "preprocess": members("preprocess", {d: {key: one[key] for key in raw} for d, one in datasets.items()}),
+        "describe": members("describe", datasets),
+        "full_dataset": members(
+            "full_dataset",
+            {
+                name: {"dataset": datasets[name], "full_dataset": dataclasses.asdict(full)}
+                for name, full in params.full_dataset.items()
+            },
+        ),
+        "distill": {
+            name: entry(
+                {"dataset": datasets[one.run.dataset], "run": dataclasses.asdict(one.run)},
+                "stages.distill",
+                method(one.run.module),
+            )
+            for name, one in experiments.items()
+        },
+        "picture": members("picture", {name: {} for name in experiments}),
+        "evaluate": judged("evaluate", "evaluate", experiments),
+        "cross_arch": judged("cross_arch", "cross_arch", _asked_for(params, "cross_arch")),
+        "attack": judged("attack", "attack", _asked_for(params, "attack")),
+        "score": judged("score", "evaluate", _asked_for(params, "score")),
+        "study": {
+            name: entry(dataclasses.asdict(study), "stages.study", method(study.base.module))
+            for name, study in studies.items()
+        },
+        "report": entry(
+            {
+                "experiments": list(experiments),
+                "datasets": [
+                    name
+                    for name in params.datasets
+                    if name in params.full_dataset or any(one.run.dataset == name for one in experiments.values())
+                ],
+                "full_dataset": list(params.full_dataset),
+                "studies": {name: dataclasses.asdict(study) for name, study in studies.items()},
+            },
+            "stages.report",
+            *_modules_in("rcig.report.sections", root),
+        ),
+    }
+
+
+def _modules_in(package: str, root: Path) -> list[str]:
+    folder = root.joinpath(*package.split("."))
+    return sorted(f"{package}.{module.name}" for module in pkgutil.iter_modules([str(folder)]))
+
+
+def experiment_of(params: Params, name: str) -> Experiment:
+    """The settings in force of the experiment of that name."""
+    where, raw = f"experiments.{name}", params.experiments[name]
+    if isinstance(raw, Mapping) and "needs" not in raw:
+        raise ParamsError(f"{where}.needs: missing; add needs: {NOTHING}, or the file that it reads")
+    return resolve(where, raw, params.datasets, params.sizes)
+
+
+def resolve(
+    where: str, raw: Any, datasets: Mapping[str, Dataset], sizes: Mapping[str, Mapping[str, Any]]
+) -> Experiment:
+    """The settings in force of an entry: its own over those of its size over the defaults."""
+    if not isinstance(raw, Mapping):
+        raise ParamsError(f"{where}: expected a mapping with dataset, images_per_class, method and size, got {raw!r}")
+    for key in ("dataset", "images_per_class", "method", "size"):
+        if key not in raw:
+            raise ParamsError(f"{where}.{key}: missing; add it, it has no default")
+    fields = {one.name for one in dataclasses.fields(Run)} - {"module", "mirror"} | set(JUDGING)
+    for key in raw:
+        known(f"{where}.{key}", "key", str(key), fields)
+    known(f"{where}.dataset", "dataset", raw["dataset"], datasets)
+    known(f"{where}.size", "size", raw["size"], sizes)
+    size, dataset = sizes[raw["size"]], datasets[raw["dataset"]]
+    by_method = {"settings": {}} | dict(size)
+    whole = strict.merged(DEFAULTS, {key: by_method[key] for key in by_method if key != "settings"}, raw)
+    module = registry.module_of(f"{where}.method", raw["method"])
+    settings = _settings(f"{where}.settings", raw["method"], module, by_method["settings"], whole["settings"])
+    judging: dict[str, Any] = {
+        stage: strict.parse(kind, whole.pop(stage), f"{where}.{stage}")
+        for stage, kind in JUDGING.items()
+        if stage in whole
+    }
+    count = strict.convert(Annotated[int, POSITIVE], raw["images_per_class"], f"{where}.images_per_class")
+    loop = whole.get("loop", {}) if getattr(registry.load(module), "LEARNS", True) else {"steps": 0}
+    whole |= {
+        "module": module,
+        "mirror": dataset.mirror and count * dataset.classes <= MIRRORED,
+        "loop": _loop(where, loop, raw["dataset"], count),
+        "settings": settings,
+    }
+    run = strict.parse(Run, {"needs": NOTHING} | whole, where)
+    _check(where, run, dataset)
+    if "evaluate" in judging:
+        _check_parts(where, run, judging["evaluate"])
+    return Experiment(run, judging)
+
+
+def _settings(where: str, method: str, module: str, sizes: Mapping[str, Any], own: Any) -> Any:
+    """The method's settings in force, as its Settings."""
+    file = registry.load(module)
+    member = file.MEMBERS[method]
+    given = strict.given(file.Settings, own, where)
+    for key, value in member.fixed.items():
+        if given.get(key, value) != value:
+            raise ParamsError(
+                f"{where}.{key}: {method} has {_yaml(value)}, got {_yaml(given[key])};"
+                " with another value it is another method"
+            )
+    layers = member.preset, sizes.get(module, {}), sizes.get(method, {}), member.fixed, own
+    return strict.parse(file.Settings, strict.merged(*layers), where)
+
+
+def _loop(where: str, loop: Any, dataset: str, images_per_class: int) -> Any:
+    """The loop with the paper's number of steps in place of `published`."""
+    if not isinstance(loop, Mapping) or loop.get("steps") != "published":
+        return loop
+    steps = STEPS.get(dataset, {})
+    if images_per_class not in steps:
+        raise ParamsError(
+            f"{where}.loop.steps: the paper has no number of steps for {images_per_class} images per class of {dataset}"
+            f" (it has {', '.join(map(str, steps)) or 'none'}); give a number"
+        )
+    return dict(loop) | {"steps": steps[images_per_class]}
+
+
+def _check(where: str, run: Run, dataset: Dataset) -> None:
+    """Raise ParamsError for a run whose parts do not fit each other or its dataset; warn of what is odd."""
+    file = registry.load(run.module)
+    images, pixels = run.images_per_class * dataset.classes, dataset.resolution**2 * dataset.channels
+    if not getattr(file, "LEARNS", True):
+        for name in ("basis", "boost", "hardness"):
+            if getattr(run, name) is not None:
+                raise ParamsError(f"{where}.{name}: nothing is distilled by {run.method}; set {name}: null")
+        if run.initialisation != "real":
+            raise ParamsError(f"{where}.initialisation: {run.method} starts from no noise; set initialisation: real")
+    readers = [run.initialisation == "stored", run.hardness is not None, run.module in ("external", "stored")]
+    if sum(readers) > 1:
+        raise ParamsError(f"{where}.needs: one file for both initialisation: stored and hardness; drop one of them")
+    if any(readers) and run.needs == NOTHING:
+        raise ParamsError(f"{where}.needs: missing; name the file with the set or the scores that it reads")
+    if not any(readers) and run.needs != NOTHING:
+        raise ParamsError(
+            f"{where}.needs: nothing reads {run.needs}; set needs: {NOTHING}, or initialisation: stored, or hardness"
+        )
+    if run.module == "external" and len(run.seeds) > 1:
+        raise ParamsError(f"{where}.seeds: a set made elsewhere is one set, got {list(run.seeds)}; give one seed")
+    if run.basis is not None and run.basis > pixels:
+        raise ParamsError(
+            f"{where}.basis: {run.basis} is more than the {pixels} pixels of an image; lower it, or set basis: null"
+        )
+    if hasattr(file, "check"):
+        try:
+            file.check(run.settings, images * (2 if run.mirror else 1), dataset.classes)
+        except ParamsError as error:
+            raise ParamsError(f"{where}.settings.{error}") from None
+    stored, plain = (bases.stored_floats(images, dataset.classes, pixels, count) for count in (run.basis, None))
+    if stored > plain:
+        warnings.warn(
+            f"{where}.basis: with their coefficients {run.basis} basis images take {stored:,} numbers, the {images}"
+            f" images themselves {plain:,}; lower it, or set basis: null",
+            stacklevel=2,
+        )
+    if run.mirror and dataset.channels == 1:
+        warnings.warn(
+            f"datasets.{run.dataset}.mirror: true on grey images; a mirrored digit or letter is often another one",
+            stacklevel=2,
+        )
+
+
+def _check_parts(where: str, run: Run, evaluate: Evaluate) -> None:
+    for count in evaluate.parts:
+        if count >= run.images_per_class:
+            raise ParamsError(
+                f"{where}.evaluate.parts: {count} is no part of a set of {run.images_per_class} images per class"
+            )
+        if run.boost is not None and count % run.boost.block:
+            raise ParamsError(
+                f"{where}.evaluate.parts: {count} images per class are not whole blocks of {run.boost.block}"
+            )
+    if evaluate.parts and run.basis is not None:
+        raise ParamsError(f"{where}.evaluate.parts: a part of a set of mixtures needs the whole basis; give none")
+    if evaluate.parts and run.module == "external":
+        raise ParamsError(f"{where}.evaluate.parts: a set made elsewhere is in no order by class; give none")
+
+
+def _check_needs(where: str, run: Run, params: Params, root: Path) -> None:
+    """Raise ParamsError where the file that an experiment needs is not there and no stage makes it."""
+    made = {f"artifacts/distilled/{name}.npz" for name in params.experiments}
+    made |= {f"artifacts/scores/{name}.npz" for name in params.score}
+    path = root / run.needs
+    if run.needs not in made and not path.exists() and not path.with_name(f"{path.name}.dvc").exists():
+        raise ParamsError(
+            f"{where}.needs: no file {run.needs}, and no stage makes one of that name; correct it, or pin the file by"
+            f" `dvc add {run.needs}`"
+        )
+
+
+def _asked_for(params: Params, stage: str) -> Iterator[str]:
+    """The experiments that a section names. Raises ParamsError where it has one that is no experiment, or another."""
+    for name, entry in getattr(params, stage).items():
+        known(f"{stage}.{name}", "experiment", name, params.experiments)
+        if entry != params.experiments[name]:
+            raise ParamsError(
+                f"{stage}.{name}: is not the entry of that experiment; repeat it by its anchor, as in"
+                f" `{stage}: {{{name}: *{name}}}`"
+            )
+        yield name
+
+
+def _judging(params: Params, name: str, one: Experiment, settings: str) -> dict[str, Any]:
+    if settings not in one.judging:
+        raise ParamsError(f"experiments.{name}.{settings}: missing; give it there or in sizes.{one.run.size}")
+    judged = Judged(one.run.dataset, one.run.images_per_class, one.run.seeds, one.run.mirror)
+    return {
+        "dataset": dataclasses.asdict(params.datasets[one.run.dataset]),
+        "judged": dataclasses.asdict(judged),
+        settings: dataclasses.asdict(one.judging[settings]),
+    }
+
+
+@dataclass(frozen=True)
+class StudyEntry:
+    """A study in params.yaml."""
+
+    base: Any
+    """gives all that the grids do not, in the words of an experiment"""
+    grids: tuple[dict[str, Any], ...]
+    """each maps settings to lists of values and stands for all their combinations; the study is the union of them"""
+    figure: Literal["steps", "backward_images"]
+    timing_steps: Annotated[int, POSITIVE]
+
+
+def study_of(params: Params, name: str, root: Path = Path()) -> Study:
+    """A study with every value of its grids of its setting's type, and every combination one that can be used."""
+    where = f"studies.{name}"
+    entry = strict.parse(StudyEntry, params.studies[name], where)
+    base = resolve(f"{where}.base", entry.base, params.datasets, params.sizes).run
+    if base.boost is not None:
+        raise ParamsError(f"{where}.base.boost: a study measures one run at a time; set boost: null")
+    if not dataclasses.fields(base.settings):
+        raise ParamsError(f"{where}.base.method: {base.method} has no settings to vary; name another method")
+    needed = FIGURES[entry.figure]
+    if not any(set(needed) <= set(grid) for grid in entry.grids):
+        raise ParamsError(f"{where}.grids: figure {entry.figure} needs a grid that varies {', '.join(needed)}")
+    points: dict[Any, dict[str, Any]] = {}  # of equal settings the first point alone
+    for i, grid in enumerate(entry.grids):
+        for settings, point in _points(f"{where}.grids[{i}]", base, grid):
+            points.setdefault(settings, point)
+    varied = tuple(dict.fromkeys(name for grid in entry.grids for name in grid))
+    dataset = params.datasets[base.dataset]
+    return Study(dataset, base, varied, tuple(points.values()), entry.figure, entry.timing_steps)
+
+
+def _points(where: str, base: Run, grid: Mapping[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """(settings, values) of all combinations of one grid."""
+    hints = typing.get_type_hints(type(base.settings), include_extras=True)
+    for name in grid:
+        known(f"{where}.{name}", "setting", name, hints)
+    lists = {name: types.GenericAlias(tuple, (hints[name], ...)) for name in grid}
+    typed = {name: strict.convert(lists[name], values, f"{where}.{name}") for name, values in grid.items()}
+    fixed = registry.load(base.module).MEMBERS[base.method].fixed
+    for name, values in typed.items():
+        if not values:
+            raise ParamsError(f"{where}.{name}: expected at least one value, got none")
+        for i, value in enumerate(values):
+            if name in fixed and value != fixed[name]:
+                raise ParamsError(
+                    f"{where}.{name}[{i}]: {base.method} has {_yaml(fixed[name])}, got {_yaml(value)};"
+                    " with another value it is another method"
+                )
+    for indices in itertools.product(*(range(len(values)) for values in typed.values())):
+        chosen = dict(zip(typed, indices, strict=True))
+        point = {name: typed[name][i] for name, i in chosen.items()}
+        try:
+            yield dataclasses.replace(base.settings, **point), point
+        except ParamsError as error:
+            place = ", ".join(f"{name}[{i}]" for name, i in chosen.items())
+            raise ParamsError(f"{where}.{place}: {error}") from None
+
+
+def _check_names(section: str, entries: Any) -> None:
+    """Raise ParamsError for a name that no command line should meet, and for one that two groups of entries have."""
+    if not isinstance(entries, Mapping):
+        return
+    for name in entries:
+        if not NAME.fullmatch(str(name)):
+            raise ParamsError(
+                f"{section}: expected names of at most 80 letters, digits, - and _, got {str(name)[:90]!r}; rename it"
+            )
+    groups = [list(group) for group in getattr(entries, "merge", None) or []]
+    own = [key for key in entries if not any(key in group for group in groups)]
+    seen: set[str] = set()
+    for name in itertools.chain(own, *groups):
+        if name in seen:
+            raise ParamsError(f"{section}: two entries have the name {name!r}; rename one of them")
+        seen.add(name)
+
+
+def _plain(node: Any) -> Any:
+    """What ruamel has read, as built-in types, with entries under merge keys in their place."""
+    if isinstance(node, Mapping):
+        return {key: _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    if isinstance(node, bool) or node is None:
+        return node
+    return next((kind(node) for kind in (int, float, str) if isinstance(node, kind)), node)
+
+
+def _yaml(value: Any) -> str:
+    return (
+        {True: "true", False: "false", None: "null"}.get(value, str(value))
+        if not isinstance(value, float)
+        else f"{value:g}"
+    )

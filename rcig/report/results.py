@@ -1,0 +1,105 @@
+"""What the other stages left in results/, read for the report."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from rcig import rows as tidy
+from rcig.errors import StoreError
+from rcig.predictions import Predictions, read
+from rcig.run.settings import Study
+from rcig.run.studies import read as read_study
+
+_ROWS = ("evaluate/{}.csv", "cross_arch/{}.csv", "attack/{}.csv")
+_CURVE, _SUMMARY, _PICTURE = "distill/{}/curve.csv", "distill/{}/summary.json", "distill/{}/images.png"
+_STUDY = "study/{}.csv"
+_FACTS, _SAMPLES = "data/{}.json", "data/{}.png"
+_FULL = "full_dataset/{}.csv"
+_PREDICTIONS, _REFERENCE = "evaluate/{}-predictions.npz", "full_dataset/{}-predictions.npz"
+
+
+class Measured(NamedTuple):
+    study: Study
+    rows: pd.DataFrame
+    """see rcig.run.studies"""
+
+
+class Report(NamedTuple):
+    """What the other stages left for what is on in params.yaml, in its order."""
+
+    rows: pd.DataFrame
+    """tidy rows, see rcig.rows"""
+    curves: dict[str, pd.DataFrame]
+    summaries: dict[str, dict[str, Any]]
+    pictures: dict[str, bytes]
+    studies: dict[str, Measured]
+    facts: dict[str, dict[str, Any]]
+    """by dataset, see stages.describe"""
+    samples: dict[str, bytes]
+    """pictures by dataset"""
+    predictions: dict[str, Predictions]
+    references: dict[str, Predictions]
+    """of networks trained on the full dataset, by dataset"""
+
+    @property
+    def datasets(self) -> set[str]:
+        """All that rows, sets or studies are of."""
+        named = {summary["dataset"] for summary in self.summaries.values()}
+        return named | set(self.rows["dataset"]) | {study.base.dataset for study, _ in self.studies.values()}
+
+
+def collect(
+    results: Path,
+    experiments: Sequence[str],
+    studies: Mapping[str, Study],
+    datasets: Sequence[str] = (),
+    full_dataset: Sequence[str] = (),
+) -> Report:
+    """Read the results of these datasets, experiments and studies; files of any other are leftovers and not looked at.
+
+    Each file of an experiment may be missing. Raises StoreError for one that has none at all, for a dataset or study
+    without its file, and for a file that is not a table of results.
+    """
+    for dataset in datasets:
+        _require_any(results, f"dataset {dataset!r}", (_FACTS,), dataset)
+    for dataset in full_dataset:
+        _require_any(results, f"all of dataset {dataset!r}", (_FULL,), dataset)
+    for experiment in experiments:
+        _require_any(results, f"experiment {experiment!r}", (*_ROWS, _CURVE, _SUMMARY, _PICTURE), experiment)
+    for study in studies:
+        _require_any(results, f"study {study!r}", (_STUDY,), study)
+    rows = [results / _FULL.format(dataset) for dataset in full_dataset]
+    rows += [path for pattern in _ROWS for path in _present(results, pattern, experiments).values()]
+    facts, samples = (_present(results, pattern, datasets) for pattern in (_FACTS, _SAMPLES))
+    curves, summaries, pictures = (_present(results, pattern, experiments) for pattern in (_CURVE, _SUMMARY, _PICTURE))
+    return Report(
+        rows=tidy.read(rows),
+        curves={experiment: pd.read_csv(path) for experiment, path in curves.items()},
+        summaries={experiment: json.loads(path.read_text()) for experiment, path in summaries.items()},
+        pictures={experiment: path.read_bytes() for experiment, path in pictures.items()},
+        studies={
+            name: Measured(study, read_study(results / _STUDY.format(name), study)) for name, study in studies.items()
+        },
+        facts={dataset: json.loads(path.read_text()) for dataset, path in facts.items()},
+        samples={dataset: path.read_bytes() for dataset, path in samples.items()},
+        predictions={name: read(path) for name, path in _present(results, _PREDICTIONS, experiments).items()},
+        references={name: read(path) for name, path in _present(results, _REFERENCE, full_dataset).items()},
+    )
+
+
+def _require_any(results: Path, what: str, patterns: tuple[str, ...], name: str) -> None:
+    paths = [results / pattern.format(name) for pattern in patterns]
+    if not any(path.exists() for path in paths):
+        raise StoreError(
+            f"nothing to report for {what}: looked for {', '.join(map(str, paths))};"
+            " run `dvc repro` to compute them, or `dvc pull` to fetch them"
+        )
+
+
+def _present(results: Path, pattern: str, names: Sequence[str]) -> dict[str, Path]:
+    """Experiment or dataset -> its file of this kind, where there is one."""
+    paths = {name: results / pattern.format(name) for name in names}
+    return {name: path for name, path in paths.items() if path.exists()}

@@ -1,0 +1,31 @@
+"""A picture of a set while it is distilled, to look at while one waits."""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+SIDE = 56
+"""pixels of an image at least"""
+COLUMNS = 10
+CAPTION = 16
+"""pixels of the line below"""
+
+
+def picture(pixels: np.ndarray, caption: str) -> bytes:
+    """The images, uint8 (n, h, w, c), in rows of COLUMNS above a caption, as PNG."""
+    factor = -(-SIDE // pixels.shape[1])
+    large = pixels.repeat(factor, 1).repeat(factor, 2)
+    side = large.shape[1]
+    rows, columns = -(-len(large) // COLUMNS), min(COLUMNS, len(large))
+    sheet = Image.new("RGB", (columns * side, rows * side + CAPTION), "white")
+    for i, image in enumerate(large):
+        sheet.paste(Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image), _place(i, side))
+    ImageDraw.Draw(sheet).text((2, rows * side + 2), caption, "black")
+    buffer = io.BytesIO()
+    sheet.save(buffer, "png")
+    return buffer.getvalue()
+
+
+def _place(i: int, side: int) -> tuple[int, int]:
+    return i % COLUMNS * side, i // COLUMNS * side

@@ -1,0 +1,139 @@
+"""From the settings of a run and its real images to a task for the loop."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rcig import nets, store, train, whiten
+from rcig.data import splits
+from rcig.data.real import Real, visible
+from rcig.data.settings import Dataset
+from rcig.data.splits import View
+from rcig.errors import ParamsError
+from rcig.fields import build
+from rcig.methods import blocks, saved
+from rcig.methods.base import Distilled, Setup, support
+from rcig.passes import everywhere
+from rcig.run.loop import Task
+from rcig.run.settings import Run
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the stage `distill` reads of plan.json."""
+
+    dataset: Dataset
+    run: Run
+
+
+class Source(NamedTuple):
+    """The real images of a run."""
+
+    dataset: Dataset
+    real: Real
+    heldout_accuracy: Callable[[Distilled], float]
+    """of networks trained on a set, on the held-out part"""
+
+
+def source_of(run: Run, dataset: Dataset, real: Real) -> Source:
+    net = nets.build("conv", dataset.shape, dataset.classes, width=run.width, depth=dataset.depth)
+    judge = train.validator(net, real.held_out, whiten.on_device(real.whitening))
+    return Source(dataset, real, lambda distilled: judge(*support(distilled, run.mirror)))
+
+
+def method_of(run: Run) -> Any:
+    """The module of the run's method, see rcig.methods."""
+    return importlib.import_module(f"rcig.methods.{run.module}")
+
+
+def typed(run: Run) -> Run:
+    """The run with its method's settings as that method's Settings, where they are a mapping."""
+    return replace(run, settings=build(method_of(run).Settings, run.settings))
+
+
+def make_task(source: Source, run: Run, seed: int, before: Distilled | None = None) -> Task:
+    """The task of a run from that seed, or of its next block. Raises ParamsError where settings do not fit.
+
+    `before`: the blocks that are there already, of a run with `boost`.
+    """
+    seen = visible(source.real.seen, run.chunk, seed)
+    own_seed = seed if before is None else blocks.seed_of(seed, len(before.images))
+    start = initial(source, run, own_seed, seen)
+    mobility = None
+    if run.boost is not None:
+        mobility = (1.0,) * len(start.images)
+        if before is not None:
+            mobility = (run.boost.mobility,) * len(before.images) + mobility
+            start = blocks.join(before, start)
+    setup = make_setup(source, run, own_seed, seen, len(start.images), mobility)
+    method = method_of(run).make(run.settings, setup)
+    return Task(method, start, run.loop.steps, run.loop.validate_every, own_seed, run.loop.returned, run.loop.precision)
+
+
+def make_setup(
+    source: Source, run: Run, seed: int, seen: View, images: int, mobility: tuple[float, ...] | None = None
+) -> Setup:
+    """What the run's method gets, for a set of so many images."""
+    dataset = source.dataset
+    return Setup(
+        shape=dataset.shape,
+        classes=dataset.classes,
+        images=images,
+        steps=run.loop.steps,
+        mirror=run.mirror,
+        l2_rate=dataset.l2_rate,
+        basis=run.basis,
+        mobility=mobility,
+        network=partial(_network, run, dataset),
+        seen=seen,
+        whitened=whiten.on_device(source.real.whitening, everywhere()),
+        batch_size=run.loop.batch_size,
+        weights=None if run.hardness is None else load_weights(Path(run.needs), run.hardness.strength, seen),
+        seed=seed,
+        needs=Path(run.needs),
+    )
+
+
+def chosen_settings(source: Source, run: Run) -> Any:
+    """The method's settings in force on this machine, for the whole set."""
+    module = method_of(run)
+    if not hasattr(module, "chosen"):
+        return run.settings
+    count = run.images_per_class * source.dataset.classes
+    return module.chosen(run.settings, make_setup(source, run, run.seeds[0], source.real.seen, count))
+
+
+def initial(source: Source, run: Run, seed: int, seen: View) -> Distilled:
+    """The first block of a run: random real images or noise, with hard labels; or the set that the run needs."""
+    classes = source.dataset.classes
+    if run.initialisation == "stored":
+        return saved.of_seed(Path(run.needs), seed, (run.blocks[0] * classes, *source.dataset.shape), classes)
+    chosen = seen.take(splits.sample_per_class(seen.labels, run.blocks[0], classes, seed))
+    images = whiten.apply(source.real.whitening, chosen.images)
+    if run.initialisation != "real":
+        images = jax.random.normal(jax.random.key(seed), images.shape)
+    if run.initialisation == "unit_noise":
+        images = images / jnp.linalg.norm(images.reshape(len(images), -1), axis=1)[:, None, None, None]
+    return Distilled(images, jax.nn.one_hot(chosen.labels, classes) - 1 / classes, jnp.zeros(()))
+
+
+def load_weights(path: Path, strength: float, seen: View) -> np.ndarray:
+    """How often each of these images is to be drawn, in proportion. Raises ParamsError for scores that do not fit."""
+    scores = store.load(path, store.SCORES)
+    if len(scores["missed"]) != len(seen.split.labels):
+        raise ParamsError(
+            f"{path}: scores of {len(scores['missed'])} images, the training split has {len(seen.split.labels)};"
+            " use those of this dataset"
+        )
+    return 1 + strength * scores["missed"][seen.members] / scores["networks"]
+
+
+def _network(run: Run, dataset: Dataset, architecture: str, **more: Any) -> nets.Net:
+    return nets.build(architecture, dataset.shape, dataset.classes, width=run.width, depth=dataset.depth, **more)
