@@ -8,102 +8,128 @@
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.machine import matmul_gflops, peak_rss_mb, seconds
-from rcig import params, whiten
+from benchmarks.machine import matmul_gflops, peak_rss_mib, run, seconds
+from rcig import nets, whiten
 from rcig.data.splits import Split, whole
-from rcig.distill import Distilled, chosen_settings, loop, make
-from stages.common import run
-from stages.distilling import memory_mb
+from rcig.methods import implicit
+from rcig.methods.base import Distilled, Setup
+from rcig.run import loop
+from rcig.run.estimate import memory_mib
 
-EXPERIMENT = "mnist_sample-ipc1-rcig"
-"""gives all settings that the command line does not"""
+SIDE, CLASSES, DEPTH = 28, 10, 3
+"""of the noise that stands for MNIST, and of the network for it"""
 
 
-def main(*_: str) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--images", type=int, default=10, help="distilled images")
     parser.add_argument("--solver", choices=["auto", "adam", "dense", "cg"], default="auto")
+    parser.add_argument("--iterations", type=int, help="of cg, or of each kind of adam's steps (default: the method's)")
     parser.add_argument(
-        "--iterations", type=int, help="of cg, or of each kind of adam's steps (default: params.yaml's)"
+        "--backward-images", type=int, help="distilled images that a backward pass goes through (default: all)"
     )
-    parser.add_argument("--subset", type=int, help="distilled images that a backward pass goes through (default: all)")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args()
-    settings = solver_settings(options.solver, options.iterations, options.subset)
-    found = measure(options.width, options.batch, options.images, options.repeats, settings)
+    settings = solver_settings(options.solver, options.iterations, options.backward_images)
+    found = measure(settings, options.width, options.batch, options.images, options.repeats)
     print(json.dumps(found) if options.json else "\n".join(f"{name:15} {value}" for name, value in found.items()))
 
 
-def solver_settings(solver: str, iterations: int | None, subset: int | None = None) -> dict[str, Any]:
-    """The settings that the command line gives. A first step that searches for adam's rates is not timed."""
+def solver_settings(solver: str, iterations: int | None, backward_images: int | None = None) -> implicit.Settings:
+    """RCIG's defaults with what the command line gives. A first step that searches for adam's rates is not timed."""
     numbers = ("cg_iterations", "inner_steps", "inverse_steps")
-    return {"solver": solver, "subset": subset or "all"} | (dict.fromkeys(numbers, iterations) if iterations else {})
+    given: dict[str, Any] = {"solver": solver, "backward_images": backward_images}
+    if iterations:
+        given |= dict.fromkeys(numbers, iterations)
+    return dataclasses.replace(implicit.Settings(), **given)
 
 
 class Case(NamedTuple):
     run: Callable[[], jax.Array]
     """one step; returns its loss"""
-    memory_mb: float
-    """of the compiled step, in MiB"""
-    experiment: params.Experiment
+    memory_mib: float
+    """of the compiled step"""
+    settings: Any
     """with the solver that was picked"""
 
 
-def prepare(width: int, batch: int, images: int, settings: Mapping[str, Any]) -> Case:
-    """A compiled outer step on noise, with these settings over the demo's."""
-    experiment = params.load().experiments[EXPERIMENT]
-    experiment = dataclasses.replace(
-        experiment, width=width, settings=dataclasses.replace(experiment.settings, **settings)
-    )
-    return prepare_experiment(experiment, batch, images)
-
-
-def prepare_experiment(experiment: params.Experiment, batch: int, images: int) -> Case:
-    """A compiled outer step of the experiment with so many images, on noise of the shape of MNIST."""
-    dataset = params.load().datasets["mnist_sample"]
-    experiment = dataclasses.replace(experiment, images_per_class=-(-images // dataset.classes))
-    experiment = dataclasses.replace(experiment, settings=chosen_settings(dataset, experiment))
-    rng = np.random.default_rng(0)
-    train = Split(rng.integers(0, 256, (batch, 28, 28, 1)).astype(np.uint8), (np.arange(batch) % 10).astype(np.int32))
-    whitening = whiten.fit(train.images, "standard")
-    start = Distilled(
-        jnp.asarray(rng.normal(size=(images, 28, 28, 1)), jnp.float32),
-        jax.nn.one_hot(jnp.arange(images) % 10, 10) - 0.1,
-        jnp.zeros(()),
-    )
-    task = loop.Task(
-        make(dataset, experiment), start, whole(train), dataset.classes, whitening, 10**6, batch, 10**6, seed=0
-    )
+def prepare(method: ModuleType, settings: Any, width: int, batch: int, images: int) -> Case:
+    """A compiled outer step of a method, a file of rcig/methods, on noise of the shape of MNIST."""
+    train, start = noise(batch), initial(images)
+    setup = make_setup(train, whiten.fit(train.images, "standard"), width, batch, images)
+    if hasattr(method, "chosen"):
+        settings = method.chosen(settings, setup)
+    task = loop.Task(method.make(settings, setup), start, setup.steps, setup.steps, setup.seed)
     state, step = loop.begin(task)
-    read = loop.reader(task)
-    compiled = step.lower(0, state, *read(0)).compile()
+    compiled = step.lower(0, state, task.method.feed(0)).compile()
     steps = 0
 
     def one() -> jax.Array:
         nonlocal state, steps
-        state, info = compiled(steps, state, *read(steps))
+        state, info = compiled(steps, state, task.method.feed(steps))
         steps += 1
         return info["loss"]
 
-    return Case(one, memory_mb(compiled), experiment)
+    return Case(one, memory_mib(compiled), settings)
 
 
-def measure(width: int, batch: int, images: int, repeats: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-    case = prepare(width, batch, images, settings)
+def noise(images: int) -> Split:
+    """Images of noise, with as many of one class as of another."""
+    pixels = np.random.default_rng(0).integers(0, 256, (images, SIDE, SIDE, 1)).astype(np.uint8)
+    return Split(pixels, (np.arange(images) % CLASSES).astype(np.int32))
+
+
+def initial(images: int) -> Distilled:
+    """A set of noise with hard labels."""
+    pixels = jnp.asarray(np.random.default_rng(1).normal(size=(images, SIDE, SIDE, 1)), jnp.float32)
+    return Distilled(pixels, jax.nn.one_hot(jnp.arange(images) % CLASSES, CLASSES) - 1 / CLASSES, jnp.zeros(()))
+
+
+def make_setup(
+    train: Split, whitening: whiten.Whitening, width: int, batch: int, images: int, steps: int = 10**6
+) -> Setup:
+    """What the method of a run on these real images gets."""
+
+    def network(architecture: str, **more: Any) -> nets.Net:
+        return nets.build(architecture, (SIDE, SIDE, 1), CLASSES, width=width, depth=DEPTH, **more)
+
+    return Setup(
+        shape=(SIDE, SIDE, 1),
+        classes=CLASSES,
+        images=images,
+        steps=steps,
+        mirror=False,
+        l2_rate=5e-4,
+        basis=None,
+        mobility=None,
+        network=network,
+        seen=whole(train),
+        whitened=whiten.on_device(whitening),
+        batch_size=batch,
+        weights=None,
+        seed=0,
+        needs=Path("inputs/none"),
+    )
+
+
+def measure(settings: implicit.Settings, width: int, batch: int, images: int, repeats: int) -> dict[str, Any]:
+    case = prepare(implicit, settings, width, batch, images)
     rate = matmul_gflops()
     spent = seconds(case.run, repeats)
-    chosen = case.experiment.settings
-    work = gflop(width, batch, images, chosen.solver, 10, (chosen.pool_steps + 1) / 2)
+    chosen = case.settings
+    work = gflop(width, batch, images, chosen.solver, CLASSES, (chosen.pool_steps + 1) / 2)
     return {
         "width": width,
         "batch": batch,
@@ -113,8 +139,8 @@ def measure(width: int, batch: int, images: int, repeats: int, settings: Mapping
         "gflop": round(work, 2),
         "matmul_gflops": round(rate, 1),
         "share": round(work / spent / rate, 3),
-        "step_memory_mb": round(case.memory_mb),
-        "peak_rss_mb": round(peak_rss_mb()),
+        "step_memory_mib": round(case.memory_mib),
+        "peak_rss_mib": round(peak_rss_mib()),
     }
 
 

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.machine import run, seconds
 from benchmarks.outer_step import prepare, solver_settings
-from rcig.report.LEAST import least_squares
+from rcig.methods import implicit
+from rcig.report.tables import least_squares
 
 IMAGES, ITERATIONS = (10, 20, 40, 80), (4, 8, 16, 32)
 

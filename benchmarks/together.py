@@ -11,18 +11,17 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from benchmarks.machine import seconds
-from rcig import params, whiten
-from rcig.data.splits import Split, whole
-from rcig.distill import Distilled, loop, make
+from benchmarks.machine import run, seconds
+from benchmarks.outer_step import initial, make_setup, noise
+from rcig import whiten
+from rcig.methods import implicit
 from rcig.nets import build
+from rcig.run import loop
 from rcig.train import Schedule, adam, trainer
-from stages.common import run
 
 
-def main(*_: str) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--images", type=int, default=10)
@@ -47,34 +46,21 @@ def training(width: int, images: int, networks: int, steps: int) -> float:
 
 def waiting(width: int, steps: int) -> float:
     """1 − (steps on a batch that lies ready) / (the loop with batches drawn from 60,000 images)."""
-    known = params.load()
-    experiment = known.experiments["mnist_sample-ipc1-rcig"]
-    rng = np.random.default_rng(0)
-    train = Split(rng.integers(0, 256, (60_000, 28, 28, 1)).astype(np.uint8), (np.arange(60_000) % 10).astype(np.int32))
-    start = Distilled(jnp.zeros((10, 28, 28, 1)), jnp.eye(10) - 0.1, jnp.zeros(()))
-    task = loop.Task(
-        make(known.datasets["mnist_sample"], experiment),
-        start,
-        whole(train),
-        10,
-        whiten.fit(train.images[:1000], "standard"),
-        steps,
-        256,
-        10**6,
-        seed=0,
-    )
+    train = noise(60_000)
+    setup = make_setup(train, whiten.fit(train.images[:1000], "standard"), width, 256, 10, steps)
+    task = loop.Task(implicit.make(implicit.Settings(), setup), initial(10), steps, 10**6, setup.seed)
     _, step = loop.begin(task)
-    ready = loop.reader(task)(0)
+    ready = task.method.feed(0)
 
     def fixed() -> jax.Array:
         state, _ = loop.begin(task)
         for i in range(steps):
-            state, info = step(i, state, *ready)
+            state, info = step(i, state, ready)
         return info["loss"]
 
     def drawn() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            _, curve = loop.distill(task, lambda distilled: 0.0, Path(folder) / "c.npz", "waiting", step)
+            _, curve = loop.run(task, lambda distilled: 0.0, Path(folder) / "c.npz", "waiting", step)
         return float(curve[-1]["seconds"] or 0)
 
     alone = seconds(fixed, 3)

@@ -40,7 +40,8 @@ def build(hint: Any, value: Any) -> Any:
     if origin is tuple:
         return tuple(build(arguments[0], item) for item in value)
     if origin is dict:
-        return {arguments[0](key): build(arguments[1], item) for key, item in value.items()}
+        key_of = int if arguments[0] is int else str
+        return {key_of(key): build(arguments[1], item) for key, item in value.items()}
     return value
 
 

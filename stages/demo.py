@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
-from rcig import params
+from rcig import plan
+from rcig.errors import Foreseen
 from stages.common import run
 
 DEMO = Path("demo")
@@ -18,35 +20,44 @@ DATASET = "mnist_sample"
 
 def main() -> None:
     start = time.time()
-    params.load()
     make_workspace()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
     if not (DEMO / ".dvc").exists():
         subprocess.run(["dvc", "init", "--quiet", "--no-scm"], cwd=DEMO, env=environment, check=True)
+    print(f"while a set is distilled, {DEMO}/previews shows it", flush=True)
     if subprocess.run(["dvc", "repro"], cwd=DEMO, env=environment).returncode:
-        raise RuntimeError("the demo did not finish, see above; `make demo` goes on where it stopped")
+        raise Foreseen("the demo did not finish, see above; `make demo` goes on where it stopped")
     print(f"\ndone in {(time.time() - start) / 60:.1f} minutes; open {DEMO}/reports/index.html")
     print(f"every number: {DEMO}/reports/results.csv")
 
 
 def make_workspace() -> None:
     """Copy the pipeline as it stands, with the experiments of the demo's dataset only, and no studies."""
-    DEMO.mkdir(exist_ok=True)
-    for part in ("rcig", "stages"):
+    plan.read(Path("params.yaml"))
+    for part in ("rcig", "stages", "inputs"):
         shutil.copytree(part, DEMO / part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("dvc.yaml", ".dvcignore"):
         shutil.copy(part, DEMO / part)
     yaml = YAML(typ="safe")
-    settings = yaml.load(Path("params.yaml").read_text())
-    settings = {
-        "datasets": {DATASET: settings["datasets"][DATASET]},
-        "full_dataset": {DATASET: settings["full_dataset"][DATASET]},
-        "experiments": {k: v for k, v in settings["experiments"].items() if v["dataset"] == DATASET},
+    with (DEMO / "params.yaml").open("w") as file:
+        yaml.dump(settings_of(DATASET, yaml.load(Path("params.yaml").read_text())), file)
+
+
+def settings_of(dataset: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Of all sections what is of that dataset."""
+    experiments = {name: entry for name, entry in params["experiments"].items() if entry["dataset"] == dataset}
+    return {
+        "datasets": {dataset: params["datasets"][dataset]},
+        "sizes": {name: params["sizes"][name] for name in {entry["size"] for entry in experiments.values()}},
+        "full_dataset": {name: entry for name, entry in params["full_dataset"].items() if name == dataset},
+        "experiments": experiments,
+        **{
+            stage: {name: entry for name, entry in params[stage].items() if name in experiments}
+            for stage in ("cross_arch", "attack", "score")
+        },
         "studies": {},
     }
-    with (DEMO / "params.yaml").open("w") as file:
-        yaml.dump(settings, file)
 
 
 if __name__ == "__main__":

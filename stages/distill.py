@@ -13,7 +13,8 @@ from rcig.methods.base import Distilled
 from rcig.run import distil as runs
 from rcig.run.preview import picture
 from rcig.run.task import Entry, source_of, typed
-from stages.common import DISTILLED, RESULTS, machine, revision, run
+from stages.common import DISTILLED, RESULTS, run
+from stages.provenance import machine, revision
 
 PREVIEWS = Path("previews")
 """pictures of sets while they are distilled, for those who wait"""

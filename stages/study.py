@@ -16,7 +16,8 @@ from rcig.run.distil import CHECKPOINTS, digest, returned_accuracy
 from rcig.run.estimate import memory_mib, seconds_per_step
 from rcig.run.settings import Study
 from rcig.run.task import Source, make_task, source_of, typed
-from stages.common import RESULTS, machine, run
+from stages.common import RESULTS, run
+from stages.provenance import machine
 
 
 def main(name: str) -> None:

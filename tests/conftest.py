@@ -12,9 +12,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
 import jax
 import pytest
-from filelock import FileLock
-
-ROOT = Path(__file__).resolve().parents[1]
+from workspaces import ROOT, once, read_settings, save_settings
 
 
 @pytest.fixture
@@ -31,11 +29,27 @@ def tfds_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     unpack = ROOT.parent / "shared" / "data" / "unpack.py"
     if not unpack.exists():
         pytest.skip("no real datasets: TFDS_DATA_DIR is not set and ../shared/data is not there")
-    # One folder for all processes of the run: the first unpacks, the others wait.
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tfds"
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "complete").exists():
-            subprocess.run([sys.executable, unpack, folder], check=True, capture_output=True)
-            (folder / "complete").touch()
-    return folder
+    return once(tmp_path_factory, "tfds", lambda folder: _unpack(unpack, folder))
+
+
+def _unpack(script: Path, folder: Path) -> None:
+    subprocess.run([sys.executable, script, folder], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder `artifacts` with the preprocessed sample, as the stage leaves it: to be copied."""
+    return once(tmp_path_factory, "prepared", _preprocess) / "artifacts"
+
+
+def _preprocess(folder: Path) -> None:
+    from stages import plan, preprocess  # which most tests do not need
+
+    settings = read_settings()
+    empty = {section: {} for section in ("experiments", "cross_arch", "attack", "score", "studies", "full_dataset")}
+    folder.mkdir()
+    save_settings(folder, {name: settings[name] for name in ("datasets", "sizes")} | empty)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        plan.main()
+        preprocess.main("mnist_sample")

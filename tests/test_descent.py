@@ -10,23 +10,18 @@ import numpy as np
 import optax
 import pytest
 from rcig.distill import Distilled, basis, blocks, make
-from rcig.distill.outer import MEMORY, Outer, Setting, descend
+from rcig.distill.outer import DECAY, Outer, Setting, descend
 from rcig.params import OuterParams
 
-from rcig import params
+from rcig.errors import ParamsError
+from rcig.methods import basis, blocks
+from rcig.methods.base import Distilled
+from rcig.methods.descent import DECAY, Outer, OuterDescent, descend
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 N, SHAPE, CLASSES = 4, (3, 3, 1), 2
-PLAIN = OuterParams(
-    learning_rate=0.5,
-    temperature_learning_rate=0.25,
-    learning_rate_floor=1.0,
-    learn_labels=True,
-    clip_gradient="none",
-    outer_loss="platt",
-    average_decay=0.0,
-)
+PLAIN = OuterDescent(learning_rate=0.5, temperature_learning_rate=0.25, learning_rate_floor=1.0, average_decay=0.0)
 
 
 def random_set(seed: int, n: int = N) -> Distilled:
@@ -51,8 +46,9 @@ def flat(gradient: Distilled) -> np.ndarray:
     return np.concatenate([np.ravel(gradient.images), np.ravel(gradient.labels)])
 
 
-def descent(params: OuterParams = PLAIN, setting: Setting = Setting(10)) -> Outer:  # noqa: B008
-    return descend(optax.sgd, params, setting)
+def descent(settings: OuterDescent = PLAIN, optimizer: Any = optax.sgd, **changes: Any) -> Outer:
+    """For a set of four images, as `setup` has it but for what is changed."""
+    return descend(optimizer, settings, setup(shape=SHAPE, classes=CLASSES, images=N, **changes))
 
 
 def test_every_part_moves_by_its_own_rate() -> None:
@@ -101,8 +97,8 @@ def test_variance_of_the_gradient() -> None:
     # The same by a naive running mean of halved squared differences.
     running, weight = 0.0, 0.0
     for i in range(1, len(draws)):
-        running = MEMORY * running + (1 - MEMORY) * ((flat(draws[i]) - flat(draws[i - 1])) ** 2).sum() / 2
-        weight = MEMORY * weight + (1 - MEMORY)
+        running = DECAY * running + (1 - DECAY) * ((flat(draws[i]) - flat(draws[i - 1])) ** 2).sum() / 2
+        weight = DECAY * weight + (1 - DECAY)
         np.testing.assert_allclose(found[i], running / weight, rtol=1e-6)
     # And without bias: the sum of all coordinates' variances.
     assert found[20:].mean() == pytest.approx(spread**2 * len(flat(mean)), rel=0.05)
@@ -112,7 +108,7 @@ def test_what_does_not_move_is_no_part_of_the_gradient_that_is_measured() -> Non
     gradient = random_set(1)
     _, (info,) = follow(descent(dataclasses.replace(PLAIN, learn_labels=False)), [gradient])
     np.testing.assert_allclose(info["gradient_norm"], np.linalg.norm(gradient.images))
-    _, (info,) = follow(descent(setting=Setting(10, mobility=(0.0, 0.0, 0.5, 1.0))), [gradient])
+    _, (info,) = follow(descent(mobility=(0.0, 0.0, 0.5, 1.0)), [gradient])
     np.testing.assert_allclose(
         info["gradient_norm"],
         np.linalg.norm(flat(jax.tree.map(lambda leaf: leaf[2:] if leaf.ndim else leaf, gradient))),
@@ -123,7 +119,7 @@ def test_what_does_not_move_is_no_part_of_the_gradient_that_is_measured() -> Non
 def test_mobility_scales_the_updates_of_images_and_labels(optimizer: Any) -> None:
     gradients = [random_set(i) for i in (1, 2, 3)]
     free, held = (
-        follow(descend(optimizer, PLAIN, Setting(10, mobility=mobility)), gradients)[0].coordinates
+        follow(descent(optimizer=optimizer, mobility=mobility), gradients)[0].coordinates
         for mobility in ((1.0, 1.0, 1.0, 1.0), (0.0, 0.25, 1.0, 1.0))
     )
     start = random_set(0)
@@ -151,7 +147,7 @@ def test_a_basis_of_the_images_themselves_has_the_gradient_of_no_basis() -> None
 
 
 def test_a_step_with_a_basis_goes_down_the_gradient_by_its_coordinates() -> None:
-    outer = descent(setting=Setting(10, basis=2))
+    outer = descent(basis=2)
     position: Any = outer.start(jax.random.key(0), random_set(0))
     for gradient in (random_set(1), random_set(2)):
         through = lambda coordinates, by=gradient: sum(  # noqa: E731
@@ -194,34 +190,29 @@ def test_a_smaller_basis_starts_as_near_to_the_images_as_can_be() -> None:
 
 
 def test_the_averaged_result_stores_as_little_as_the_set() -> None:
-    outer = descent(dataclasses.replace(PLAIN, average_decay=0.5), Setting(10, basis=2))
+    outer = descent(dataclasses.replace(PLAIN, average_decay=0.5), basis=2)
     position, _ = follow(outer, [random_set(i) for i in (1, 2, 3)])
     result = np.asarray(outer.result(position).images).reshape(N, -1)
     assert np.linalg.matrix_rank(result) == 2
 
 
-def test_numbers_that_a_set_stores() -> None:
-    assert basis.numbers(10, 10, 784, None) == 10 * 784 + 100
-    assert basis.numbers(20, 10, 784, 9) == 20 * 9 + 9 * 784 + 200
+def test_floats_that_a_set_stores() -> None:
+    assert basis.stored_floats(10, 10, 784, None) == 10 * 784 + 100
+    assert basis.stored_floats(20, 10, 784, 9) == 20 * 9 + 9 * 784 + 200
     coordinates: Any = basis.encode(random_set(0), 2, jax.random.key(0))
     stored = sum(leaf.size for leaf in jax.tree.leaves(coordinates)) - 1
-    assert stored == basis.numbers(N, CLASSES, int(np.prod(SHAPE)), 2)
+    assert stored == basis.stored_floats(N, CLASSES, int(np.prod(SHAPE)), 2)
 
 
 def test_a_basis_larger_than_its_set_is_warned_of() -> None:
-    from conftest import ROOT
-
-    loaded = params.load(ROOT / "params.yaml")
-    experiment = dataclasses.replace(loaded.experiments["mnist_sample-ipc1-rcig"], images_per_class=10)
-    dataset = loaded.datasets["mnist_sample"]
     most = 88  # 100 · 88 + 88 · 784 numbers are no more than 100 · 784, those of one more are
-    with pytest.warns(UserWarning, match="basis 89: .* take 79,676 numbers, the 100 images themselves 79,400"):
-        make(dataset, dataclasses.replace(experiment, basis=most + 1))
+    with pytest.warns(UserWarning, match=r"x\.basis: .* 89 basis images take 79,676 .*, the 100 .* themselves 79,400"):
+        resolved(images_per_class=10, basis=most + 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        make(dataset, dataclasses.replace(experiment, basis=most))
-    with pytest.raises(params.ParamsError, match="basis 785 is more than the 784 pixels of an image"):
-        make(dataset, dataclasses.replace(experiment, basis=785))
+        resolved(images_per_class=10, basis=most)
+    with pytest.raises(ParamsError, match=r"x\.basis: 785 is more than the 784 pixels of an image"):
+        resolved(images_per_class=10, basis=785)
 
 
 def test_parts_of_a_set() -> None:

@@ -89,7 +89,7 @@ def logits(problem: Tiny, body: Any, x: jax.Array) -> jax.Array:
     return problem.net.features(body, x) @ problem.origin.head
 
 
-def design(problem: Tiny, x: jax.Array, body_weight: float) -> jax.Array:
+def design(problem: Tiny, x: jax.Array, body_weight: float | jax.Array) -> jax.Array:
     """The primal design matrix of the scaled problem, one row per image and class: columns √s δ, then Ω."""
     rows = jax.jacrev(lambda body: logits(problem, body, x))(problem.origin.body)
     classes = problem.origin.head.shape[1]
@@ -99,19 +99,33 @@ def design(problem: Tiny, x: jax.Array, body_weight: float) -> jax.Array:
     return jnp.concatenate([jnp.sqrt(body_weight) * body, head], axis=2).reshape(len(x) * classes, -1)
 
 
-def primal_ridge(problem: Tiny, body_weight: float, l2: float, x: jax.Array, y: jax.Array) -> jax.Array:
+def primal_ridge(problem: Tiny, body_weight: float | jax.Array, l2: float, x: jax.Array, y: jax.Array) -> jax.Array:
     rows = design(problem, x, body_weight)
     return jnp.linalg.solve(rows.T @ rows + l2 * jnp.eye(rows.shape[1]), rows.T @ y.reshape(-1))
 
 
-def exact_outer_loss(problem: Tiny, settings: Settings, mirror: bool, distilled: Distilled) -> jax.Array:
+def exact_outer_loss(
+    problem: Tiny, outer_loss: str, mirror: bool, body_weight: float | jax.Array, distilled: Distilled
+) -> jax.Array:
     """The outer loss through a primal ridge solve, which shares no algebra with the engine."""
     x, y = support(distilled, mirror)
-    weights = primal_ridge(problem, settings.body_weight, L2_RATE * len(distilled.images), x, y)
-    found = design(problem, problem.batch.images, settings.body_weight) @ weights
-    loss = {"platt": platt, "squared": squared}[settings.outer_loss]
+    weights = primal_ridge(problem, body_weight, L2_RATE * len(distilled.images), x, y)
+    found = design(problem, problem.batch.images, body_weight) @ weights
+    loss = {"platt": platt, "squared": squared}[outer_loss]
     labels = problem.batch.labels
     return loss(found.reshape(labels.shape), distilled.log_temperature, labels).mean()
+
+
+@cache
+def exact_slopes(outer_loss: str, mirror: bool) -> Any:
+    """(body weight, set) -> that loss and its gradient by the set."""
+    return jax.jit(jax.value_and_grad(partial(exact_outer_loss, tiny(), outer_loss, mirror), argnums=1))
+
+
+@cache
+def primal_solution() -> Any:
+    """(body weight, images, labels) -> weights"""
+    return jax.jit(lambda body_weight, x, y: primal_ridge(tiny(), body_weight, 0.2, x, y))
 
 
 @pytest.mark.parametrize("body_weight", [1.0, 0.1])
@@ -120,7 +134,7 @@ def test_dual_solution_is_the_primal_one(solver: Any, body_weight: float) -> Non
     problem = tiny()
     task = inner_problem(problem, change(body_weight=body_weight))
     solved = jax.jit(lambda: inner.exact(task, solver)._replace(pull=None, along=None, invert=None))()
-    weights = jax.jit(partial(primal_ridge, problem, body_weight, 0.2))(task.x, task.y)
+    weights = primal_solution()(body_weight, task.x, task.y)
     split = flat(solved.weights.body).size
     np.testing.assert_allclose(flat(solved.weights.body), np.sqrt(body_weight) * weights[:split], atol=1e-10)
     np.testing.assert_allclose(flat(solved.weights.head), weights[split:], atol=1e-10)
@@ -250,16 +264,17 @@ def test_adam_is_algorithm_1_for_every_member(member: str, steps: tuple[int, int
 @pytest.mark.parametrize("case", EXACT)
 def test_meta_gradient_is_that_of_the_closed_form_and_of_central_differences(case: str) -> None:
     problem = tiny()
-    found, _, info = gradient(problem, *EXACT[case])
-    loss = jax.jit(partial(exact_outer_loss, problem, *EXACT[case]))
-    value, expected = jax.jit(jax.value_and_grad(loss))(problem.distilled)
+    settings, mirror = EXACT[case]
+    found, _, info = gradient(problem, settings, mirror)
+    slopes = partial(exact_slopes(settings.outer_loss, mirror), settings.body_weight)
+    value, expected = slopes(problem.distilled)
     np.testing.assert_allclose(info["loss"], value, rtol=1e-8)
     for seed, name in enumerate(Distilled._fields):
         a, b = getattr(found, name), getattr(expected, name)
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8 * max(1e-3, float(jnp.abs(b).max())), err_msg=name)
         leaf = getattr(problem.distilled, name)
         direction = jax.random.normal(jax.random.key(seed), leaf.shape, leaf.dtype)
-        above, below = (loss(problem.distilled._replace(**{name: leaf + h * direction})) for h in (1e-5, -1e-5))
+        above, below = (slopes(problem.distilled._replace(**{name: leaf + h * direction}))[0] for h in (1e-5, -1e-5))
         np.testing.assert_allclose(jnp.vdot(a, direction), (above - below) / 2e-5, rtol=1e-6, atol=1e-9, err_msg=name)
     assert float(jnp.abs(found.images).max()) > 0
 
@@ -399,7 +414,7 @@ def test_batch_norm_is_taken_at_the_running_statistics() -> None:
     problem = problem._replace(network=problem.network | {"batch_stats": statistics})
     plain = problem._replace(net=problem.net._replace(features=partial(problem.net.features, statistics=statistics)))
     found, _, _ = gradient(problem, change(batch_norm=True))
-    expected = jax.jit(jax.grad(partial(exact_outer_loss, plain, SETTINGS, False)))(problem.distilled)
+    expected = jax.jit(jax.grad(partial(exact_outer_loss, plain, "platt", False, 1.0)))(problem.distilled)
     assert relative(found, expected) < 1e-6
 
 

@@ -1,7 +1,7 @@
 """Back-propagation through inner training, in float64 against naive unrolls, and as a whole."""
 
 import dataclasses
-from functools import partial
+from functools import cache, partial
 from typing import Any, get_args, get_type_hints
 
 import jax
@@ -9,41 +9,34 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from rcig.distill import Distilled, outer, support, unrolled
-from rcig.distill.outer import Setting
-from rcig.params import UnrolledParams
-from test_implicit import batch, judge, noise
-from tiny import Tiny, tiny
+from test_implicit import judge, noise_teaches
+from tiny import Tiny, examples, noise, setup, slow, tiny
 
 from rcig import nets, train
 from rcig.augment import augment
+from rcig.methods import descent, unrolled
+from rcig.methods.base import Distilled, support
+from rcig.methods.unrolled import Settings
 
-SETTINGS = UnrolledParams(
+SETTINGS = Settings(
     learning_rate=0.02,
     temperature_learning_rate=0.02,
-    learning_rate_floor=1.0,
-    learn_labels=True,
-    clip_gradient=2.0,
-    outer_loss="platt",
     average_decay=0.9,
     architecture="conv",
     inner_steps=5,
     window=3,
-    window_end="random",
     inner_rate=1e-2,
-    inner_loss="squared",
-    inner_batch_size="all",
     augment=False,
     augment_real=False,
-    rematerialise=False,
 )
 KEY = jax.random.key(4)
 
 
-def change(**settings: Any) -> UnrolledParams:
+def change(**settings: Any) -> Settings:
     return dataclasses.replace(SETTINGS, **settings)
 
 
+@cache
 def problem64(architecture: str = "conv") -> Tiny:
     """A tiny problem whose networks all start from the same weights, in float64.
 
@@ -53,19 +46,29 @@ def problem64(architecture: str = "conv") -> Tiny:
     return found._replace(net=found.net._replace(init=lambda key: found.network))
 
 
+@cache
+def naive_slopes(settings: Settings, mirror: bool = False, architecture: str = "conv") -> Any:
+    """(stopped, end, set) -> the outer loss and its gradient by the set, see `naive_loss`."""
+    loss = partial(naive_loss, problem64(architecture), settings, mirror)
+    return jax.jit(jax.value_and_grad(loss, argnums=2))
+
+
 def naive_loss(
-    problem: Tiny, settings: UnrolledParams, mirror: bool, stopped: int, end: int, distilled: Distilled
+    problem: Tiny, settings: Settings, mirror: bool, stopped: int, end: int, distilled: Distilled
 ) -> jax.Array:
-    """The outer loss after `end` steps of Adam in a Python loop; nothing goes back before `stopped`."""
+    """The outer loss after `end` steps of Adam in a Python loop; nothing goes back before `stopped`.
+
+    All steps are there, so that one compiled function does for every window; those from `end` on change nothing.
+    """
     start_key, steps_key = jax.random.split(KEY)
     weights = problem.net.init(start_key)["params"]
     first = second = jax.tree.map(jnp.zeros_like, weights)
-    for i in range(end):
+    for i in range(settings.inner_steps):
         batch_key, augment_key = jax.random.split(jax.random.fold_in(steps_key, i))
 
-        def inner(weights: Any, i: int = i, batch_key: Any = batch_key, augment_key: Any = augment_key) -> jax.Array:
+        def inner(weights: Any, batch_key: Any = batch_key, augment_key: Any = augment_key) -> jax.Array:
             x, y = support(distilled, mirror)
-            if settings.inner_batch_size != "all":
+            if settings.inner_batch_size is not None:
                 chosen = jax.random.choice(batch_key, len(x), (settings.inner_batch_size,), replace=False)
                 x, y = x[chosen], y[chosen]
             if settings.augment:
@@ -78,7 +81,7 @@ def naive_loss(
         grad = jax.grad(inner)(weights)
         first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, grad)
         second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, second, grad)
-        weights = jax.tree.map(
+        moved = jax.tree.map(
             lambda w, m, v, i=i: (
                 w
                 - settings.inner_rate
@@ -89,17 +92,26 @@ def naive_loss(
             first,
             second,
         )
-        if i + 1 == stopped:
-            weights, first, second = jax.lax.stop_gradient((weights, first, second))
+        weights = choose(i < end, moved, weights)
+        state = weights, first, second
+        weights, first, second = choose(i + 1 == stopped, jax.lax.stop_gradient(state), state)
     logits = problem.net.apply({"params": weights}, problem.batch.images)
     if settings.outer_loss == "platt":
         return optax.softmax_cross_entropy(logits * jnp.exp(distilled.log_temperature), problem.batch.labels).mean()
     return (0.5 * (logits - problem.batch.labels + 1 / 3) ** 2).sum(1).mean()
 
 
-def gradient(problem: Tiny, settings: UnrolledParams, mirror: bool, end: int) -> Distilled:
-    run = partial(unrolled.meta_gradient, problem.net, settings, mirror)
-    found: Distilled = jax.jit(run)(KEY, end, problem.distilled, problem.batch)[0]
+def choose(which: jax.Array, yes: Any, no: Any) -> Any:
+    return jax.tree.map(partial(jnp.where, which), yes, no)
+
+
+@cache
+def compiled(net: nets.Net, settings: Settings, mirror: bool) -> Any:
+    return jax.jit(partial(unrolled.meta_gradient, net, settings, mirror))
+
+
+def gradient(problem: Tiny, settings: Settings, mirror: bool, end: int) -> Distilled:
+    found: Distilled = compiled(problem.net, settings, mirror)(KEY, end, problem.distilled, problem.batch)[0]
     return found
 
 
@@ -112,7 +124,6 @@ CASES: dict[str, tuple[dict[str, Any], bool]] = {
     "augmented": ({"augment": True}, False),
     "rematerialised": ({"rematerialise": True}, False),
 }
-slow = partial(pytest.param, marks=pytest.mark.slow)
 
 
 @pytest.mark.usefixtures("float64")
@@ -124,8 +135,7 @@ def test_the_gradient_is_that_of_the_whole_unroll_with_a_stop_at_the_windows_sta
     options, mirror = CASES[case]
     settings, problem = change(window=window, **options), problem64()
     found = gradient(problem, settings, mirror, end)
-    loss = jax.jit(jax.grad(partial(naive_loss, problem, settings, mirror, end - window, end)))
-    expected = loss(problem.distilled)
+    _, expected = naive_slopes(change(**options), mirror)(end - window, end, problem.distilled)
     assert np.abs(expected.images).max() > 1e-6
     for part in Distilled._fields:
         a, b = np.asarray(getattr(found, part)), np.asarray(getattr(expected, part))
@@ -137,7 +147,7 @@ def test_the_gradient_is_that_of_the_whole_unroll_with_a_stop_at_the_windows_sta
 def test_the_gradient_through_all_steps_is_that_of_central_differences() -> None:
     settings, problem = change(window=5), problem64()
     found = gradient(problem, settings, False, 5)
-    loss = jax.jit(partial(naive_loss, problem, settings, False, 0, 5))
+    loss = lambda distilled: naive_slopes(change())(0, 5, distilled)[0]  # noqa: E731
     for index in [(0, 1, 2, 0), (3, 4, 4, 0)]:
         step = 1e-5 * jnp.zeros_like(problem.distilled.images).at[index].set(1.0)
         up, down = (loss(problem.distilled._replace(images=problem.distilled.images + s)) for s in (step, -step))
@@ -149,7 +159,7 @@ def test_the_gradient_through_all_steps_is_that_of_central_differences() -> None
 def test_instance_norm_too() -> None:
     problem = problem64("narrow_in")
     found = gradient(problem, change(), False, 5)
-    expected = jax.jit(jax.grad(partial(naive_loss, problem, change(), False, 2, 5)))(problem.distilled)
+    _, expected = naive_slopes(change(), architecture="narrow_in")(2, 5, problem.distilled)
     np.testing.assert_allclose(found.images, expected.images, rtol=1e-6, atol=1e-12)
 
 
@@ -163,10 +173,7 @@ def test_the_mean_over_window_positions_is_the_stated_sum_of_truncated_terms() -
     mean = np.mean([gradient(problem, change(window=window, inner_steps=steps), False, end).images for end in ends], 0)
 
     def term(i: int, end: int) -> np.ndarray:
-        through = [
-            np.asarray(jax.grad(partial(naive_loss, problem, change(), False, stop, end))(problem.distilled).images)
-            for stop in (i, i + 1)
-        ]
+        through = [np.asarray(naive_slopes(change())(stop, end, problem.distilled)[1].images) for stop in (i, i + 1)]
         return through[0] - through[1]
 
     total = sum(term(i, end) for end in ends for i in range(end - window, end))
@@ -174,15 +181,14 @@ def test_the_mean_over_window_positions_is_the_stated_sum_of_truncated_terms() -
 
 
 def test_moving_the_window_compiles_nothing_anew_and_all_ends_are_drawn_alike() -> None:
-    net = nets.build("conv", (8, 8, 1), 3, width=4, depth=2)
-    method = unrolled.unrolled_gradient(net, SETTINGS, False, Setting(40))
+    method = unrolled.make(SETTINGS, setup())
     traced = 0
 
     @jax.jit
     def step(key: jax.Array, state: Any) -> Any:
         nonlocal traced
         traced += 1
-        return method.step(key, state, batch(8))
+        return method.step(key, state, examples(8))
 
     state, ends = method.init(KEY, noise()), []
     for i in range(300):
@@ -191,23 +197,20 @@ def test_moving_the_window_compiles_nothing_anew_and_all_ends_are_drawn_alike() 
     assert traced == 1
     # 100 of each are expected, with a standard deviation of 8.
     np.testing.assert_allclose(np.bincount(ends, minlength=6), [0, 0, 0, 100, 100, 100], atol=35)
-    last = unrolled.unrolled_gradient(net, change(window_end="last"), False, Setting(40))
-    assert int(last.step(KEY, last.init(KEY, noise()), batch(8))[1]["window_end"]) == 5
+    last = unrolled.make(change(window_end="last"), setup())
+    _, info = jax.jit(last.step)(KEY, last.init(KEY, noise()), examples(8))
+    assert int(info["window_end"]) == 5
 
 
 def test_memory_grows_with_the_window_and_not_with_the_steps() -> None:
-    net = nets.build("conv", (8, 8, 1), 3, width=8, depth=2)
-
     def mib(window: int, steps: int, **settings: Any) -> float:
-        method = unrolled.unrolled_gradient(
-            net, change(window=window, inner_steps=steps, **settings), False, Setting(9)
-        )
+        method = unrolled.make(change(window=window, inner_steps=steps, **settings), setup(width=8))
         state = method.init(KEY, noise())
-        plan: Any = jax.jit(method.step).lower(KEY, state, batch(8)).compile().memory_analysis()
+        plan: Any = jax.jit(method.step).lower(KEY, state, examples(8)).compile().memory_analysis()
         return float(plan.temp_size_in_bytes) / 2**20
 
     four, eight, sixteen = mib(4, 16), mib(8, 16), mib(16, 16)
-    assert mib(4, 8) == pytest.approx(mib(4, 64), rel=0.02)
+    assert mib(4, 64) == pytest.approx(four, rel=0.02)
     assert sixteen - eight == pytest.approx(2 * (eight - four), rel=0.2)
     assert sixteen > 1.5 * four
     assert mib(16, 16, rematerialise=True) < 0.7 * sixteen
@@ -216,34 +219,31 @@ def test_memory_grows_with_the_window_and_not_with_the_steps() -> None:
 def test_a_network_whose_units_are_dead_has_a_finite_gradient() -> None:
     net = nets.build("conv", (8, 8, 1), 3, width=4, depth=2)
     dark = Distilled(jnp.zeros((3, 8, 8, 1)), jnp.eye(3) - 1 / 3, jnp.zeros(()))
-    found, _ = unrolled.meta_gradient(net, change(inner_rate=1.0), False, KEY, 5, dark, batch(8))
+    found, _ = compiled(net, change(inner_rate=1.0), False)(KEY, 5, dark, examples(8).batch(3))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
 
 
 METHODS = {
     "rat_bptt": change(inner_steps=30, window=10),
     "t_bptt": change(inner_steps=20, window=10, window_end="last"),
-    "bptt": change(inner_steps=10, window=10, window_end="last"),
+    "bptt": change(inner_steps=10, window=None, window_end="last"),
     "both sides augmented": change(inner_steps=20, window=10, augment=True, augment_real=True),
 }
 
 
 @pytest.mark.parametrize("name", [name if name == "rat_bptt" else slow(name) for name in METHODS])
 def test_distilling_teaches_networks_what_noise_does_not(name: str) -> None:
-    net = nets.build("conv", (8, 8, 1), 3, width=4, depth=2)
-    method = unrolled.unrolled_gradient(net, METHODS[name], False, Setting(60))
-    state, step = method.init(KEY, noise()), jax.jit(method.step)
-    before, losses = judge(noise().images, noise().labels), []
+    method = unrolled.make(METHODS[name], setup())
+    state, step, food, losses = method.init(KEY, noise()), jax.jit(method.step), examples(), []
     for i in range(60):
-        state, info = step(jax.random.key(i), state, batch())
+        state, info = step(jax.random.key(i), state, food)
         losses.append(float(info["loss"]))
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
-    distilled = method.result(state)
-    assert judge(distilled.images, distilled.labels) > max(before, 0.8)
+    assert judge(method.result(state)) > max(noise_teaches(), 0.8)
 
 
 def test_losses_have_the_names_of_the_settings() -> None:
-    named = get_type_hints(UnrolledParams)
+    named = get_type_hints(Settings)
     assert set(unrolled.LOSSES) == set(get_args(named["inner_loss"]))
-    assert set(outer.LOSSES) == set(get_args(named["outer_loss"]))
+    assert set(descent.LOSSES) == set(get_args(named["outer_loss"]))
     assert unrolled.LOSSES["squared"] is train.mse

@@ -1,5 +1,6 @@
 """A tiny problem in float64, small real images and a small run: what the engine's tests need."""
 
+from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rcig import plan, strict
+from rcig.data.settings import Dataset
 from rcig.data.splits import Split, whole
 from rcig.inner import Weights
 from rcig.methods.base import Batch, Distilled, Setup
@@ -94,3 +97,13 @@ def setup(**changes: Any) -> Setup:
 
 def _network(shape: tuple[int, int, int], classes: int, width: int, architecture: str, **more: Any) -> Net:
     return build(architecture, shape, classes, width=width, depth=2, **more)
+
+
+SAMPLE = Dataset(28, 1, 10, 3, "standard", mirror=False, l2_rate=5e-4, held_out=0.125)
+"""as params.yaml has mnist_sample"""
+
+
+def resolved(dataset: Dataset = SAMPLE, size: Mapping[str, Any] | None = None, **entry: Any) -> plan.Experiment:
+    """The experiment `x` of ten steps of rcig, with what its entry has more or otherwise; its size has nothing."""
+    few = {"dataset": "d", "images_per_class": 1, "method": "rcig", "size": "s", "width": 4, "loop": {"steps": 10}}
+    return plan.resolve("x", strict.merged(few, entry), {"d": dataset}, {"s": size or {}})

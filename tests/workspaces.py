@@ -1,32 +1,77 @@
-"""Commands in a DVC workspace of a test, where no benchmark is prepared."""
+"""DVC workspaces of tests, and commands in them; no benchmark is prepared there."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from conftest import ROOT
+import pytest
+from filelock import FileLock
+from ruamel.yaml import YAML
 
+ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "DVC_NO_ANALYTICS": "1",
     "TFDS_DATA_DIR": str(ROOT / "nothing"),
     **{f"GIT_{who}_{what}": "test@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
 }
+STUB = ROOT / "tests" / "stub"
+yaml = YAML(typ="safe", pure=True)  # as rcig.plan reads numbers: 5e-4 is one
 
 
-def run(workspace: Path, *command: str, stubbed: bool = False) -> str:
-    """What a command prints that must succeed. `stubbed`: the pipeline's stages compute nothing (see `stub/python`)."""
-    path = f"{ROOT / 'tests' / 'stub'}{os.pathsep}" * stubbed + ENVIRONMENT["PATH"]
-    environment = ENVIRONMENT | {"PATH": path}
+def run(workspace: Path, *command: str, stubbed: bool = False, fails: bool = False, **variables: str) -> str:
+    """What a command prints that must succeed, or must fail.
+
+    `stubbed`: all stages of the pipeline but `plan` compute nothing (see `stub/python`).
+    """
+    path = f"{STUB}{os.pathsep}" * stubbed + ENVIRONMENT["PATH"]
+    environment = ENVIRONMENT | {"PATH": path} | variables
     done = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stdout + done.stderr if fails else done.stdout
 
 
-def ran(workspace: Path, *options: str) -> list[str]:
+def ran(workspace: Path, *options: str, fails: bool = False) -> list[str]:
     """The stages that `dvc repro` runs now, stubbed."""
     log = workspace / "ran.txt"
     log.unlink(missing_ok=True)
-    run(workspace, "dvc", "repro", *options, stubbed=True)
+    run(workspace, "dvc", "repro", *options, stubbed=True, fails=fails)
     return sorted(log.read_text().split()) if log.exists() else []
+
+
+def copy_pipeline(workspace: Path) -> Path:
+    """The project's code and pipeline in a folder of its own, which is made."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for part in ("rcig", "stages", "inputs"):
+        shutil.copytree(ROOT / part, workspace / part, ignore=ignored)
+    for part in ("dvc.yaml", ".dvcignore", ".gitignore", ".gitattributes"):
+        shutil.copy(ROOT / part, workspace / part)
+    return workspace
+
+
+def read_settings() -> dict[str, Any]:
+    """The project's params.yaml."""
+    content: dict[str, Any] = yaml.load((ROOT / "params.yaml").read_text())
+    return content
+
+
+def save_settings(workspace: Path, settings: dict[str, Any]) -> None:
+    with (workspace / "params.yaml").open("w") as file:
+        YAML(typ="safe").dump(settings, file)
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first process of a run of tests makes, and the others wait for. It is not to be changed."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    complete = folder.with_suffix(".complete")
+    with FileLock(folder.with_suffix(".lock")):
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            complete.touch()
+    return folder

@@ -2,6 +2,24 @@
 
 One code path. The members differ in what an image contributes to a prediction, whether the final layer is solved in
 closed form, and the outer loss: three settings (MEMBERS). See `rcig.inner` for the inner problem.
+
+What differs from the paper, and where the public reference code does; every difference is a setting, and the fields of
+Settings say which value is whose:
+
+1.  `body_weight` s: a separate ridge for the body, ½λ(‖δ‖²/s + ‖Ω‖²). s = 1 is the paper's objective, s = 0 the final
+    layer alone. A few Adam steps from zero act like a small s. The default is 0.1, as it does best in equal time.
+2.  `solver`: `dense` and `cg` solve the inner problem, and for the inverse Hessian, exactly and without learning rates.
+    `adam` is the paper's Algorithm 1: truncated, two learning rates, chosen before the run and adapted during it.
+3.  `clip_implicit`, `label_margin`, `average_decay`, `pool_steps`: from the reference code, where the paper is silent.
+4.  `inner_rate`, `inverse_rate`: both Adam rates are adapted, as the paper says; the reference code adapts one.
+5.  `backward_images` sends backward passes through a random part of the distilled images (section 3.6): without bias in
+    the whole gradient for `dense` and `cg`, in every gradient it takes for `adam`, whose steps are sampled too.
+6.  `images_per_pass`: no full forward pass is held in memory either. So many images are in memory at a time, and
+    recomputed where they are needed again.
+7.  Nothing is ever chosen on test data: a part of the training split is held out for that (`held_out` of a dataset),
+    and `returned: best` of the loop returns the set with the best accuracy on it instead of the last.
+8.  `float64_solve` solves for the final layer in 64 bits, which the paper does for 500 images of MNIST; all else is
+    float32 everywhere.
 """
 
 import dataclasses

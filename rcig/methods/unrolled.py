@@ -3,6 +3,16 @@
 A network is trained for N ≤ T steps on the distilled set. The gradient of its loss on real images goes back through the
 last M of these steps alone: the steps before them are a loop that stores nothing, so memory grows with M and not with
 T. `rat_bptt` draws N from {M, …, T} at every outer step, `t_bptt` has N = T, and `bptt` also M = T.
+
+What the paper leaves open, or what is other here:
+
+1.  `outer_loss`: that of RCIG with its learned temperature.
+2.  `inner_loss`: the squared error; it has `cross_entropy` too.
+3.  `average_decay`: the returned set is the average over the last steps, as for all methods.
+4.  Adam's root has EPS_ROOT added, so that weights without a gradient have a derivative.
+5.  The entries of params.yaml for a GPU have as many steps as those of RCIG, a boosted one for each block.
+6.  `architecture`: `narrow_in` as in the paper, or the `conv` of this project.
+7.  Held-out accuracy while distilling is that of `conv` for every method, so that their curves compare.
 """
 
 from collections.abc import Callable
