@@ -44,8 +44,8 @@ class Subject(NamedTuple):
     class_names: list[str]
     meta: dict[str, Any]
     """what the set's file says of it"""
-    part_of: int | None = None
-    """images per class of the whole set, of which this is a part"""
+    is_part: bool = False
+    """of a set that was distilled as a whole"""
 
     def part(self, per_class: int) -> "Subject":
         """The same with so many images per class of every seed's set, see rcig.methods.blocks."""
@@ -59,13 +59,13 @@ class Subject(NamedTuple):
             judged=smaller,
             images=self.images[every, np.stack(chosen)],
             labels=self.labels[every, np.stack(chosen)],
-            part_of=of,
+            is_part=True,
         )
 
     @property
     def where(self) -> dict[str, Any]:
         """Columns of its rows."""
-        method = self.meta["method"] + (rows.PART if self.part_of else "")
+        method = self.meta["method"] + (rows.PART if self.is_part else "")
         return {
             "dataset": self.judged.dataset,
             "images_per_class": self.judged.images_per_class,
