@@ -14,8 +14,8 @@ from rcig import passes, plan, strict, whiten
 from rcig.data import real, splits
 from rcig.data.settings import Dataset
 from rcig.errors import DataError, ParamsError
-from rcig.judge.evaluate import Evaluate, by_protocol
-from rcig.judge.subject import Judged, Subject
+from rcig.judging.evaluate import Evaluate, by_protocol
+from rcig.judging.subject import Judged, Subject
 from rcig.run import distil as runs
 from rcig.run.task import source_of
 from rcig.sets import DistilledSet
@@ -110,7 +110,7 @@ def judge(
     networks: int = 2,
     seed: int = 0,
 ) -> Accuracy:
-    """Test accuracy of networks that are trained on nothing but the set, by a protocol of rcig.judge.protocols.
+    """Test accuracy of networks that are trained on nothing but the set, by a protocol of rcig.judging.protocols.
 
     `on`: the name of a dataset that the pipeline has prepared in this folder, or test images and class numbers as for
     `distil`, which are whitened as the set was.

@@ -23,11 +23,11 @@ from rcig import fingerprint, strict
 from rcig.data.settings import Dataset
 from rcig.errors import ParamsError
 from rcig.fields import POSITIVE, known
-from rcig.judge.cross_architecture import CrossArch
-from rcig.judge.evaluate import Evaluate
-from rcig.judge.full_dataset import FullDataset
-from rcig.judge.membership import Attack
-from rcig.judge.subject import Judged
+from rcig.judging.cross_architecture import CrossArch
+from rcig.judging.evaluate import Evaluate
+from rcig.judging.full_dataset import FullDataset
+from rcig.judging.membership import Attack
+from rcig.judging.subject import Judged
 from rcig.methods import basis as bases
 from rcig.methods import registry
 from rcig.run.settings import Run, Study

@@ -1,8 +1,8 @@
 """attack EXPERIMENT: membership inference against networks on real members, a real subset and the distilled set."""
 
 from rcig import planned, rows
-from rcig.judge import subject
-from rcig.judge.membership import Entry, attack
+from rcig.judging import subject
+from rcig.judging.membership import Entry, attack
 from stages.common import DISTILLED, RESULTS, run
 
 

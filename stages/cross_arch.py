@@ -5,8 +5,8 @@ Each with the learning rate that is best on held-out training images, for the se
 
 from rcig import planned, rows
 from rcig.data.real import load_parts
-from rcig.judge import subject
-from rcig.judge.cross_architecture import Entry, by_architecture, some
+from rcig.judging import subject
+from rcig.judging.cross_architecture import Entry, by_architecture, some
 from stages.common import DISTILLED, RESULTS, run
 
 

@@ -5,8 +5,8 @@ What the networks of the first protocol predict is kept for every test image. Th
 """
 
 from rcig import planned, predictions, rows, store
-from rcig.judge import subject
-from rcig.judge.evaluate import Entry, by_protocol
+from rcig.judging import subject
+from rcig.judging.evaluate import Entry, by_protocol
 from stages.common import DISTILLED, RESULTS, run
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from rcig import nets, passes, planned, predictions, rows, store, train, whiten
 from rcig.data import real, splits
-from rcig.judge.full_dataset import Entry, full_dataset
+from rcig.judging.full_dataset import Entry, full_dataset
 from rcig.methods.feeds import batches
 from rcig.run import loop
 from rcig.run.distil import CHECKPOINTS, digest

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from rcig import planned, store
-from rcig.judge import subject
-from rcig.judge.evaluate import Entry, by_protocol
+from rcig.judging import subject
+from rcig.judging.evaluate import Entry, by_protocol
 from stages.common import DISTILLED, run
 
 SCORES = Path("artifacts/scores")

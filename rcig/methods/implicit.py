@@ -55,7 +55,7 @@ DENSE_MEMORY = 0.5
 
 @dataclass(frozen=True)
 class Settings(OuterDescent):
-    """Defaults are for minutes on a CPU; `sizes.paper` in settings.yaml has the paper's learning rates."""
+    """Defaults are for minutes on a CPU; `sizes.paper` in params.yaml has the paper's learning rates."""
 
     linearised: bool = True
     """the network as its first-order expansion in the body's weights, else as it is"""

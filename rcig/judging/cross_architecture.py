@@ -11,9 +11,9 @@ from rcig.data.settings import Dataset
 from rcig.data.splits import View
 from rcig.errors import ParamsError
 from rcig.fields import POSITIVE
-from rcig.judge import networks
-from rcig.judge.networks import Networks
-from rcig.judge.subject import Judged, Subject
+from rcig.judging import networks
+from rcig.judging.networks import Networks
+from rcig.judging.subject import Judged, Subject
 
 CHOOSING = 2_000
 """held-out images that the choice is made on, at most"""

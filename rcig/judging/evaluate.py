@@ -6,15 +6,15 @@ from typing import Annotated, Literal
 from rcig.data.settings import Dataset
 from rcig.errors import ParamsError
 from rcig.fields import POSITIVE
-from rcig.judge import networks
-from rcig.judge.networks import Found
-from rcig.judge.protocols import PROTOCOLS, milestones
-from rcig.judge.subject import Judged, Subject
+from rcig.judging import networks
+from rcig.judging.networks import Found
+from rcig.judging.protocols import PROTOCOLS, milestones
+from rcig.judging.subject import Judged, Subject
 
 Protocol = Literal[
     "loo2023", "loo2023_augmented", "loo2023_hard", "reference", "inner_adam", "narrow_adam", "narrow_sgd"
 ]
-"""see rcig.judge.protocols"""
+"""see rcig.judging.protocols"""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from rcig import nets, rows, train
 from rcig.data import splits
-from rcig.judge.subject import Subject
+from rcig.judging.subject import Subject
 from rcig.nets import Variables
 
 LOOKS = 20

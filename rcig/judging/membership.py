@@ -20,8 +20,8 @@ from rcig.data.settings import Dataset
 from rcig.data.splits import Split, View, chunk, sample_per_class, whole
 from rcig.errors import ParamsError
 from rcig.fields import NOT_NEGATIVE, POSITIVE
-from rcig.judge import attacks
-from rcig.judge.subject import Judged, Subject
+from rcig.judging import attacks
+from rcig.judging.subject import Judged, Subject
 from rcig.nets import Variables
 
 MAX_MEMBERS = 10_000
@@ -31,7 +31,7 @@ WARMUP = 500
 AttackName = Literal[
     "threshold", "logistic_regression", "mlp", "random_forest", "knn", "gradient_norm", "likelihood_ratio"
 ]
-"""see rcig.judge.attacks"""
+"""see rcig.judging.attacks"""
 
 Support = tuple[jax.Array, jax.Array]
 """whitened images and labels (n, C) to train networks on"""
