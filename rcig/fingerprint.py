@@ -1,7 +1,7 @@
 """What code means, as 16 digits: the same after a comment, a docstring or a new layout, another after anything else.
 
-The meaning of a module is its syntax tree without docstrings, positions and imports that only type checkers see, and
-the data files in its folder that it names. The meaning of a stage is that of all modules of this project that it can
+The meaning of a module is its syntax tree without docstrings, positions, the words of errors and imports that only type
+checkers see, and the data files in its folder that it names. The meaning of a stage is that of all modules of this project that it can
 import, wherever in the code the import stands: its closure.
 """
 
@@ -104,6 +104,11 @@ class _Bare(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if alone else self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        if isinstance(node.exc, ast.Call):
+            node.exc.args, node.exc.keywords = [], []
+        return node
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.AST] | None:
         self.generic_visit(node)

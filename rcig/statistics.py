@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+from rcig.errors import StoreError
+
 LEVEL = 0.95
 """of the intervals"""
 FEW = 3
@@ -40,7 +42,7 @@ def label_robust_score(
 
     From accuracies as fractions: of the full dataset and of the distilled set with hard labels, and of the distilled
     set and a random real subset of its size by the method's own protocol. `weight` is that of the improvement over
-    random against the hard labels' loss of accuracy. Raises ValueError for an accuracy outside [0, 1].
+    random against the hard labels' loss of accuracy. Raises StoreError for an accuracy outside [0, 1].
     """
     _check_fractions(full_hard, distilled_hard, distilled, random)
     return _ranked(weight * (distilled - random) - (1 - weight) * (full_hard - distilled_hard))
@@ -57,7 +59,7 @@ def augmentation_robust_score(
     """What a set is worth with and without augmentation, from 0 to 1 (DD-Ranking, Li et al. 2024).
 
     From accuracies as fractions: of the distilled set and a random real subset of its size, by the same protocol with
-    augmentation, which `weight` counts, and without. Raises ValueError for an accuracy outside [0, 1].
+    augmentation, which `weight` counts, and without. Raises StoreError for an accuracy outside [0, 1].
     """
     _check_fractions(distilled_augmented, random_augmented, distilled, random)
     return _ranked(weight * (distilled_augmented - random_augmented) + (1 - weight) * (distilled - random))
@@ -71,20 +73,20 @@ def _ranked(advantage: float) -> float:
 def _check_fractions(*accuracies: float) -> None:
     for value in accuracies:
         if not 0 <= value <= 1:
-            raise ValueError(f"expected accuracies as fractions from 0 to 1, got {value}; divide percent by 100")
+            raise StoreError(f"expected accuracies as fractions from 0 to 1, got {value}; divide percent by 100")
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame) -> Difference:
     """The mean of first − second, seed by seed, for frames with the columns seed and value (one row per network).
 
     What two methods share at one seed (its initial images) cancels; each seed counts the same, whatever its number of
-    networks. The interval is Student's. Raises ValueError where no seed is in both.
+    networks. The interval is Student's. Raises StoreError where no seed is in both.
     """
     means = [frame.groupby("seed")["value"].mean() for frame in (first, second)]
     found = (means[0] - means[1]).dropna().to_numpy()
     if not len(found):
         given = [sorted(frame["seed"].unique().tolist()) for frame in (first, second)]
-        raise ValueError(f"no seed in common: {given[0]} and {given[1]}; distil both with the same seeds")
+        raise StoreError(f"no seed in common: {given[0]} and {given[1]}; distil both with the same seeds")
     half = float("nan")
     if len(found) > 1:
         half = t.ppf((1 + LEVEL) / 2, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found))

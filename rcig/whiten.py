@@ -16,6 +16,8 @@ import numpy as np
 from scipy.linalg import eigh
 from threadpoolctl import threadpool_limits
 
+from rcig.errors import DataError
+
 Kind = Literal["standard", "zca", "zca_checkerboard"]
 
 ZCA_REGULARISATION = 0.1
@@ -52,11 +54,11 @@ class Whitening(NamedTuple):
 
 
 def fit(images: np.ndarray, kind: Kind) -> Whitening:
-    """The transform for uint8 images (n, h, w, c), perhaps a memory map. Raises ValueError for a constant channel."""
+    """The transform for uint8 images (n, h, w, c), perhaps a memory map. Raises DataError for a constant channel."""
     channels = images.shape[-1]
     mean, std = channel_statistics(images)
     if not std.all():
-        raise ValueError(f"channel {int(std.argmin())} has the same value in every training image; nothing to whiten")
+        raise DataError(f"channel {int(std.argmin())} has the same value in every training image; nothing to whiten")
     none = np.zeros((0, 0), np.float32)
     mean_image, forward, inverse, eigenvalues = np.zeros((0, 0, channels)), none, none, none.ravel()
     if kind != "standard":

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rcig.errors import ParamsError
+
 
 class Split(NamedTuple):
     images: np.ndarray
@@ -50,10 +52,10 @@ def held_out_mask(labels: np.ndarray, fraction: float) -> np.ndarray:
 def chunk(members: np.ndarray, size: int, index: int) -> np.ndarray:
     """The chunk of that number, from 0, of disjoint chunks of `size` members, in ascending order.
 
-    Members are shuffled beforehand, always alike. Raises ValueError where there are too few for it.
+    Members are shuffled beforehand, always alike. Raises ParamsError where there are too few for it.
     """
     if (index + 1) * size > len(members):
-        raise ValueError(
+        raise ParamsError(
             f"chunk {index} of {size} images does not fit into {len(members)} (numbers start at 0);"
             " lower chunk, or use smaller seeds"
         )
@@ -64,13 +66,13 @@ def chunk(members: np.ndarray, size: int, index: int) -> np.ndarray:
 def sample_per_class(labels: np.ndarray, per_class: int, classes: int, seed: int) -> np.ndarray:
     """Indices of `per_class` random examples of every class, ordered by class -> (per_class · classes,).
 
-    Raises ValueError where a class has fewer.
+    Raises ParamsError where a class has fewer.
     """
     chosen = []
     for label in range(classes):
         members = np.flatnonzero(labels == label)
         if len(members) < per_class:
-            raise ValueError(
+            raise ParamsError(
                 f"{per_class} images per class asked for, class {label} has {len(members)} for distillation;"
                 " lower images_per_class"
             )

@@ -18,6 +18,7 @@ from scipy.special import expit, logit, ndtri
 
 from rcig import passes, train
 from rcig.data.splits import View
+from rcig.errors import ParamsError
 from rcig.nets import Net, Variables
 
 Floats = NDArray[np.floating]
@@ -84,11 +85,11 @@ def membership_scores(attack: str, logits: Floats, loss: Floats, member: Flags, 
     leaks, the 95 % interval of `auc_interval` held 0.5 in about 85 % of simulated data sets for logistic regression and
     neighbours. Judge a small leak by its spread over independently drawn members and networks.
 
-    Raises ValueError for an unknown attack, for arrays that do not fit together or are not finite, and for fewer
+    Raises ParamsError for an unknown attack, for arrays that do not fit together or are not finite, and for fewer
     members or non-members than folds or neighbours (50).
     """
     if attack not in ATTACKS:
-        raise ValueError(f"Unknown attack {attack!r}: expected one of {', '.join(ATTACKS)}")
+        raise ParamsError(f"Unknown attack {attack!r}: expected one of {', '.join(ATTACKS)}")
     _check_examples(logits, loss, member, folds)
     make_classifier = ATTACKS[attack]
     if make_classifier is None:
@@ -146,17 +147,17 @@ def margins(logits: Floats, labels: NDArray[np.integer]) -> Floats:
     which is nearly Gaussian. The logits of networks trained on squared loss are no log-probabilities, so they have no
     such p; the margin needs none (TensorFlow Privacy's LiRA offers it as `hinge`).
 
-    Raises ValueError for shapes that do not fit, fewer than two classes, labels of none of them and non-finite logits.
+    Raises ParamsError for shapes that do not fit, fewer than two classes, labels of none of them and non-finite logits.
     """
     if logits.ndim < 2 or labels.shape != logits.shape[-2:-1] or logits.shape[-1] < 2:
-        raise ValueError(
+        raise ParamsError(
             f"Expected logits (…, n, C) with C ≥ 2 and labels (n,), got {logits.shape} and {labels.shape}: "
             "one label for each example"
         )
     classes = logits.shape[-1]
     outside = np.count_nonzero((labels < 0) | (labels >= classes))
     if outside:
-        raise ValueError(f"Expected labels from 0 to {classes - 1}, got {outside} others: number the classes from 0")
+        raise ParamsError(f"Expected labels from 0 to {classes - 1}, got {outside} others: number the classes from 0")
     _check_finite("logits", logits)
     is_label = np.eye(classes, dtype=bool)[labels]
     own, others = (np.where(chosen, logits, -np.inf).max(-1) for chosen in (is_label, ~is_label))
@@ -170,10 +171,10 @@ def shadow_membership(k: int, n: int, seed: int) -> Flags:
     network has half of the examples (of an odd number, one more or less). To attack one of them with the others, leave
     its complement out too: otherwise how many of the others have an example would betray whether it has.
 
-    Raises ValueError for a k that is not positive and even, and for fewer than two examples.
+    Raises ParamsError for a k that is not positive and even, and for fewer than two examples.
     """
     if k < 2 or k % 2 or n < 2:
-        raise ValueError(
+        raise ParamsError(
             f"Expected an even number k of networks and two or more examples, got k={k}, n={n}: halves come in pairs"
         )
     rng = np.random.default_rng(seed)
@@ -192,7 +193,7 @@ def likelihood_ratio(margins: Floats, shadow_margins: Floats, inside: Flags) -> 
 
     The attacked network's members must be drawn independently of `inside`; see `shadow_membership`.
 
-    Raises ValueError for shapes that do not fit, non-finite margins, fewer than two shadow networks trained with or
+    Raises ParamsError for shapes that do not fit, non-finite margins, fewer than two shadow networks trained with or
     without some example, and shadow networks that agree exactly.
     """
     _check_shadows(margins, shadow_margins, inside)
@@ -206,7 +207,7 @@ def measure(scores: Floats, member: Flags) -> dict[str, float]:
     have 95 % intervals, whose ends are named …_low and …_high; see `auc_interval` and `tpr_interval` for what they
     take as given, and `membership_scores` for why they are too short for fitted attacks.
 
-    Raises ValueError unless scores are finite and there are two or more of each kind.
+    Raises ParamsError unless scores are finite and there are two or more of each kind.
     """
     low, high = auc_interval(scores, member)
     metrics = {"auc": auc(scores, member), "auc_low": low, "auc_high": high, "advantage": advantage(scores, member)}
@@ -220,7 +221,7 @@ def measure(scores: Floats, member: Flags) -> dict[str, float]:
 def auc(scores: Floats, member: Flags) -> float:
     """Area under the ROC curve: how often a member outscores a non-member, ties counting half (Mann-Whitney).
 
-    Raises ValueError unless scores (n,) are finite and member (n,) has both kinds.
+    Raises ParamsError unless scores (n,) are finite and member (n,) has both kinds.
     """
     inside, outside = _split(scores, member)
     return float(_wins(inside, outside).sum() / (len(inside) * len(outside)))
@@ -234,13 +235,13 @@ def auc_interval(scores: Floats, member: Flags, level: float = 0.95) -> tuple[fl
     every AUC that min(members, non-members) disjoint pairs could not exclude if all were ordered alike (Clopper &
     Pearson 1934); for 1000 pairs this matters above 0.996 and below 0.004 only.
 
-    Raises ValueError as `auc` does, for fewer than two of a kind, and for a level not between 0 and 1.
+    Raises ParamsError as `auc` does, for fewer than two of a kind, and for a level not between 0 and 1.
     """
     _check_level(level)
     inside, outside = _split(scores, member)
     pairs = min(len(inside), len(outside))
     if pairs < 2:
-        raise ValueError(
+        raise ParamsError(
             f"Expected two or more of each kind, got {len(inside)} members and {len(outside)} non-members: "
             "a variance needs two examples"
         )
@@ -260,7 +261,7 @@ def advantage(scores: Floats, member: Flags) -> float:
     It is taken at the best threshold for these very examples, so it is positive by luck alone: where nothing leaks, it
     is about √(π/8 · (1/members + 1/non-members)) on average, 0.009 for 10,000 of each.
 
-    Raises ValueError as `auc` does.
+    Raises ParamsError as `auc` does.
     """
     inside, outside = (np.sort(kind) for kind in _split(scores, member))
     missed, rejected = (np.searchsorted(kind, scores) / len(kind) for kind in (inside, outside))
@@ -273,7 +274,7 @@ def tpr_at_fpr(scores: Floats, member: Flags, fpr: float) -> float:
     Equal scores fall on the same side of every threshold, and rates are not interpolated between thresholds. With fewer
     than 1/fpr non-members no false positive is allowed: the rate is then the share of members above all of them.
 
-    Raises ValueError as `auc` does, and for an fpr outside [0, 1].
+    Raises ParamsError as `auc` does, and for an fpr outside [0, 1].
     """
     return float(np.mean(_found(scores, member, fpr)))
 
@@ -284,7 +285,7 @@ def tpr_interval(scores: Floats, member: Flags, fpr: float, level: float = 0.95)
     The threshold is taken as given. It depends on the non-members alone, so the interval is exact for it (or too long);
     that its own false positive rate, measured on few non-members, may be above or below `fpr` is not in the interval.
 
-    Raises ValueError as `tpr_at_fpr` does, and for a level not between 0 and 1.
+    Raises ParamsError as `tpr_at_fpr` does, and for a level not between 0 and 1.
     """
     _check_level(level)
     found = _found(scores, member, fpr)
@@ -297,7 +298,7 @@ def tpr_interval(scores: Floats, member: Flags, fpr: float, level: float = 0.95)
 def _found(scores: Floats, member: Flags, fpr: float) -> Flags:
     """Which members the lowest threshold with a false positive rate of at most `fpr` finds."""
     if not 0 <= fpr <= 1:
-        raise ValueError(f"Expected fpr={fpr} to lie in [0, 1]: write 1 % as 0.01")
+        raise ParamsError(f"Expected fpr={fpr} to lie in [0, 1]: write 1 % as 0.01")
     inside, outside = _split(scores, member)
     # Not floor(fpr · n): 0.29 · 100 rounds to just below 29.
     allowed = np.count_nonzero(np.arange(1, len(outside) + 1) / len(outside) <= fpr)
@@ -314,7 +315,7 @@ def _log_density(margins: Floats, shadow_margins: Floats, chosen: Flags) -> Floa
     if len(chosen) < _MANY_SHADOWS:
         variance = np.average(variance, weights=chosen.sum(0) - 1, keepdims=True)
     if not variance.all():
-        raise ValueError(
+        raise ParamsError(
             "Expected shadow networks that differ, got margins without any variance: train each from its own start"
         )
     return -((margins - mean) ** 2 / variance + np.log(variance)) / 2
@@ -348,7 +349,7 @@ def _split(scores: Floats, member: Flags) -> tuple[Floats, Floats]:
 
 def _check_examples(logits: Floats, loss: Floats, member: Flags, folds: int) -> None:
     if logits.ndim != 2 or loss.shape != logits.shape[:1]:
-        raise ValueError(
+        raise ParamsError(
             f"Expected logits (n, C) and loss (n,), got {logits.shape} and {loss.shape}: do not average the loss"
         )
     _check_member(member, loss.shape)
@@ -356,7 +357,7 @@ def _check_examples(logits: Floats, loss: Floats, member: Flags, folds: int) -> 
     _check_finite("loss", loss)
     members, others, fewest = np.count_nonzero(member), np.count_nonzero(~member), max(folds, _NEIGHBOURS)
     if min(members, others) < fewest:
-        raise ValueError(
+        raise ParamsError(
             f"Expected at least {fewest} members and non-members for {folds} folds and {_NEIGHBOURS} neighbours, "
             f"got {members} and {others}: attack more examples or use fewer folds"
         )
@@ -364,18 +365,18 @@ def _check_examples(logits: Floats, loss: Floats, member: Flags, folds: int) -> 
 
 def _check_shadows(margins: Floats, shadow_margins: Floats, inside: Flags) -> None:
     if margins.ndim != 1 or shadow_margins.shape != inside.shape or shadow_margins.shape[1:] != margins.shape:
-        raise ValueError(
+        raise ParamsError(
             f"Expected margins (n,), shadow_margins (k, n) and inside (k, n), got {margins.shape}, "
             f"{shadow_margins.shape} and {inside.shape}: score one network's examples, in the shadow networks' order"
         )
     if inside.dtype != bool:
-        raise ValueError(f"Expected inside to be bool, got {inside.dtype}: flag the examples that each was trained on")
+        raise ParamsError(f"Expected inside to be bool, got {inside.dtype}: flag the examples that each was trained on")
     _check_finite("margins", margins)
     _check_finite("shadow_margins", shadow_margins)
     count = inside.sum(0)
     rare = np.count_nonzero(np.minimum(count, len(inside) - count) < 2)
     if rare:
-        raise ValueError(
+        raise ParamsError(
             f"Expected two or more shadow networks with and without every example, got fewer for {rare} of "
             f"{len(margins)} examples: train more shadow networks, or on balanced halves (shadow_membership)"
         )
@@ -383,20 +384,20 @@ def _check_shadows(margins: Floats, shadow_margins: Floats, inside: Flags) -> No
 
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
-        raise ValueError(f"Expected level={level} to be between 0 and 1: write 95 % as 0.95")
+        raise ParamsError(f"Expected level={level} to be between 0 and 1: write 95 % as 0.95")
 
 
 def _check_member(member: Flags, shape: tuple[int, ...]) -> None:
     if member.dtype != bool or member.shape != shape:
-        raise ValueError(f"Expected member to be bool {shape}, got {member.dtype} {member.shape}: flag every example")
+        raise ParamsError(f"Expected member to be bool {shape}, got {member.dtype} {member.shape}: flag every example")
     if member.all() or not member.any():
         kind = "non-members" if member.any() else "members"
-        raise ValueError(f"Expected members and non-members, got no {kind} among {member.size} examples: mix the two")
+        raise ParamsError(f"Expected members and non-members, got no {kind} among {member.size} examples: mix the two")
 
 
 def _check_finite(name: str, values: Floats) -> None:
     bad = np.count_nonzero(~np.isfinite(values))
     if bad:
-        raise ValueError(
+        raise ParamsError(
             f"Expected finite {name}, got {bad} of {values.size} NaN or infinite: check that training did not diverge"
         )

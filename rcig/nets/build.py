@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from rcig.errors import ParamsError
 from rcig.nets.classic import AlexNetBody, ResNet18Body, VGG11Body
 from rcig.nets.conv import ConvBody
 from rcig.nets.layers import BatchNorm, GroupNorm
@@ -89,7 +90,7 @@ def build(architecture: str, shape: tuple[int, int, int], classes: int, **body: 
     `depth` and `temperature`.
     """
     if architecture not in ARCHITECTURES:
-        raise ValueError(f"Unknown architecture {architecture!r}; known: {', '.join(ARCHITECTURES)}")
+        raise ParamsError(f"Unknown architecture {architecture!r}; known: {', '.join(ARCHITECTURES)}")
     kind = ARCHITECTURES[architecture]
     module = Classifier(kind.body(**{"width": kind.width} | body), classes, alone=not kind.batch_norm)
 

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from rcig.errors import ParamsError
+
 LAYOUT = ("CHWN", "HWIO", "CHWN")
 
 
@@ -165,7 +167,7 @@ class GroupNorm(nn.Module):
         channels = x.shape[0]
         groups = self.groups or channels
         if channels % groups:
-            raise ValueError(f"Expected the width of a network with group norm to divide by {groups}, got {channels}")
+            raise ParamsError(f"Expected the width of a network with group norm to divide by {groups}, got {channels}")
         y = x.reshape(groups, -1, *x.shape[1:])
         y = (y - y.mean((1, 2, 3), keepdims=True)) * jax.lax.rsqrt(y.var((1, 2, 3), keepdims=True) + 1e-5)
         scale = self.param("scale", nn.initializers.ones_init(), (channels,))

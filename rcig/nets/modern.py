@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from rcig.errors import ParamsError
 from rcig.nets.layers import BatchNorm, Conv, DepthwiseConv
 
 STAGES = (
@@ -102,7 +103,7 @@ class ViTBody(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         heads = max(1, self.width // 64)
         if self.width % heads:
-            raise ValueError(f"Expected width={self.width} to divide by its {heads} heads, as multiples of 64 do")
+            raise ParamsError(f"Expected width={self.width} to divide by its {heads} heads, as multiples of 64 do")
         patch = patch_side(x.shape[1])
         x = Conv(self.width, size=patch, stride=patch, padding=0)(x)
         x = x.reshape(self.width, -1, x.shape[-1]).transpose(2, 1, 0)
