@@ -1,8 +1,8 @@
 """What code means, as 16 digits: the same after a comment, a docstring or a new layout, another after anything else.
 
 The meaning of a module is its syntax tree without docstrings, positions, the words of errors and imports that only type
-checkers see, and the data files in its folder that it names. The meaning of a stage is that of all modules of this project that it can
-import, wherever in the code the import stands: its closure.
+checkers see, and the data files in its folder that it names. The meaning of a stage is that of all modules of this
+project that it can import, wherever in the code the import stands: its closure.
 """
 
 import ast

@@ -3,5 +3,10 @@
 from rcig.data import builders
 from stages.common import run
 
+
+def main(name: str) -> None:
+    builders.prepare(name)
+
+
 if __name__ == "__main__":
-    run(builders.prepare)
+    run(main)

@@ -1,0 +1,141 @@
+"""The library's verbs on arrays: what comes back, that it is what the pipeline would make, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rcig
+from rcig import api, whiten
+from rcig.data import real
+from rcig.errors import DataError, Foreseen, ParamsError
+from rcig.judging.attacks import ATTACKS
+from rcig.methods import registry
+from rcig.run import distil as runs
+from rcig.run.settings import Loop, Run
+from rcig.run.task import source_of, typed
+from rcig.sets import DistilledSet
+
+CLASSES = 3
+
+
+def spots(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (n, 8, 8, 1) whose class is the place of a bright spot, and their class numbers."""
+    labels = np.arange(count) % CLASSES
+    images = np.random.default_rng(seed).integers(0, 60, (count, 8, 8, 1))
+    images[np.arange(count), 2 * labels + 1, 3] += 150
+    return images.astype(np.uint8), labels
+
+
+SETTINGS = {"steps": 4, "width": 4, "experiment": {"loop": {"batch_size": 16, "validate_every": 2}}}
+
+
+@pytest.fixture(scope="module")
+def distilled() -> DistilledSet:
+    return rcig.distil(*spots(60, 0), images_per_class=2, class_names=["a", "b", "c"], **SETTINGS)
+
+
+def test_a_set_is_what_load_would_return(distilled: DistilledSet) -> None:
+    assert isinstance(distilled, DistilledSet)
+    assert (distilled.images.shape, distilled.labels.shape) == ((6, 8, 8, 1), (6, CLASSES))
+    assert (distilled.images.dtype, distilled.pixels.dtype) == (np.float32, np.uint8)
+    assert distilled.whitening is not None
+    np.testing.assert_array_equal(distilled.pixels, whiten.to_pixels(distilled.whitening, distilled.images))
+    assert distilled.meta["class_names"] == ["a", "b", "c"]
+    assert (distilled.meta["method"], distilled.meta["seeds"]) == ("rcig", [0])
+
+
+def test_it_is_the_set_of_the_same_run_in_the_pipeline(distilled: DistilledSet, tmp_path: Path) -> None:
+    images, labels = spots(60, 0)
+    dataset = api.described(images, labels)
+    run = typed(
+        Run(
+            dataset="x",
+            images_per_class=2,
+            method="rcig",
+            module="implicit",
+            size="x",
+            width=4,
+            mirror=False,
+            needs="inputs/none",
+            seeds=(0,),
+            chunk=None,
+            initialisation="real",
+            basis=None,
+            boost=None,
+            hardness=None,
+            loop=Loop(4, 16, 2),
+            settings=dict(registry.load("implicit").MEMBERS["rcig"].fixed),
+        )
+    )
+    loaded = real.from_arrays(images, labels.astype(np.int32), ["a", "b", "c"], dataset)
+    made = runs.distil(source_of(run, dataset, loaded), run, tmp_path, "test")
+    np.testing.assert_array_equal(made.sets[0].images, distilled.images)
+    np.testing.assert_array_equal(made.sets[0].labels, distilled.labels)
+
+
+def test_networks_that_see_only_the_set_find_the_spots(distilled: DistilledSet) -> None:
+    found = rcig.judge(distilled, spots(90, 1), "inner_adam", width=8, networks=3)
+    assert found.networks.shape == (3,)
+    assert found.mean == pytest.approx(found.networks.mean())
+    assert found.deviation == pytest.approx(found.networks.std(ddof=1))
+    assert found.mean > 0.6
+    shuffled = distilled._replace(labels=distilled.labels[[2, 3, 4, 5, 0, 1]])
+    assert rcig.judge(shuffled, spots(90, 1), "inner_adam", width=8).mean < 0.3, "the labels are those of other spots"
+
+
+def test_grey_images_may_lack_their_channel_and_colour_is_whitened_with_mirror_images() -> None:
+    images, labels = spots(60, 0)
+    assert api.described(images, labels).whitening == "standard"
+    colour = api.described(images.repeat(3, 3), labels)
+    assert (colour.whitening, colour.mirror, colour.channels) == ("zca", True, 3)
+    flat = rcig.distil(images[..., 0], labels, "random_real")
+    np.testing.assert_array_equal(flat.images, rcig.distil(images, labels, "random_real").images)
+    assert {jnp.asarray(image).tobytes() for image in flat.pixels} <= {image.tobytes() for image in images}
+
+
+def test_depth_leaves_three_or_four_pixels_as_in_the_paper() -> None:
+    assert [api.depth(side) for side in (28, 32, 64, 128)] == [3, 3, 4, 5]
+
+
+IMAGES, LABELS = spots(60, 0)
+BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], type[Foreseen], str]] = {
+    "brightness": ((IMAGES / 255, LABELS), {}, DataError, r"expected uint8 \(n, h, w, c\) with h = w, got float64"),
+    "no square": ((IMAGES[:, :4], LABELS), {}, DataError, r"got uint8 \(60, 4, 8, 1\)"),
+    "one label too few": ((IMAGES, LABELS[1:]), {}, DataError, r"labels: expected whole numbers \(60,\), got int64"),
+    "labels from -1": ((IMAGES, LABELS - 1), {}, DataError, "expected class numbers from 0 on, got -1"),
+    "an unknown method": ((IMAGES, LABELS, "rcgi"), {}, ParamsError, "distil.method: unknown method 'rcgi'; known: "),
+    "an unknown setting": ((IMAGES, LABELS), {"wdth": 3}, ParamsError, "distil.settings.wdth: unknown key 'wdth'"),
+    "a setting out of range": ((IMAGES, LABELS), {"learning_rate": -1}, ParamsError, "learning_rate to be positive"),
+    "no images": ((IMAGES, LABELS), {"images_per_class": 0}, ParamsError, "images_per_class to be positive, got 0"),
+    "more than there are": ((IMAGES, LABELS), {"images_per_class": 19}, ParamsError, "19 images per class asked for"),
+    "a name too few": ((IMAGES, LABELS), {"class_names": ["a"]}, DataError, "expected 3 names, got 1"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_distilled(case: str) -> None:
+    arguments, options, error, message = BAD[case]
+    with pytest.raises(error, match=message) as found:
+        rcig.distil(*arguments, **options)
+    assert "\n" not in str(found.value)
+
+
+def test_what_cannot_be_judged(distilled: DistilledSet) -> None:
+    with pytest.raises(ParamsError, match="expected one of loo2023, .* got 'loo2024'"):
+        rcig.judge(distilled, spots(9, 1), "loo2024")
+    with pytest.raises(DataError, match=r"images \(8, 8, 1\) of 3 classes, the test images are \(8, 8, 3\)"):
+        rcig.judge(distilled, (IMAGES.repeat(3, 3), LABELS))
+    with pytest.raises(ParamsError, match="whitening of this set is not known"):
+        rcig.judge(distilled._replace(whitening=None), spots(9, 1))
+
+
+def test_verbs_stay_functions_whatever_is_imported() -> None:
+    assert ATTACKS, "a module of the package that judges has been imported"
+    assert callable(rcig.judge)
+    assert callable(rcig.distil)
+    assert callable(rcig.load)
+    with pytest.raises(AttributeError, match="has no attribute 'distill'"):
+        rcig.distill  # noqa: B018
