@@ -115,7 +115,7 @@ def read(path: Path) -> tuple[Params, bytes]:
 def make(params: Params, root: Path = Path()) -> dict[str, Any]:
     """Stage -> its entry, or member -> entry: {settings, modules, code}. Raises ParamsError naming the key."""
     experiments = {name: experiment_of(params, name) for name in params.experiments}
-    studies = {name: study_of(params, name, root) for name in params.studies}
+    studies = {name: study_of(params, name) for name in params.studies}
     for name in params.full_dataset:
         known(f"full_dataset.{name}", "dataset", name, params.datasets)
     for name, one in experiments.items():
@@ -364,7 +364,7 @@ class StudyEntry:
     timing_steps: Annotated[int, POSITIVE]
 
 
-def study_of(params: Params, name: str, root: Path = Path()) -> Study:
+def study_of(params: Params, name: str) -> Study:
     """A study with every value of its grids of its setting's type, and every combination one that can be used."""
     where = f"studies.{name}"
     entry = strict.parse(StudyEntry, params.studies[name], where)
