@@ -7,11 +7,10 @@ from typing import Any
 
 import jax
 
-from rcig import passes, planned, store, whiten
+from rcig import passes, planned, store
 from rcig.data import real
-from rcig.methods.base import Distilled
 from rcig.run import distil as runs
-from rcig.run.preview import picture
+from rcig.run.preview import painter
 from rcig.run.task import Entry, source_of, typed
 from stages.common import DISTILLED, RESULTS, run
 from stages.provenance import machine, revision
@@ -34,22 +33,12 @@ def main(name: str) -> None:
         "revision": revision(),
     }
     checkpoints = runs.CHECKPOINTS / f"{name}-{runs.digest(code, data, dataset, settings)}"
-    show = painter(PREVIEWS / f"{name}.png", name, loaded) if writes and settings.loop.steps else None
+    show = painter(PREVIEWS / f"{name}.png", name, loaded.whitening) if writes and settings.loop.steps else None
     with jax.set_mesh(passes.all_devices()):
         made = runs.distil(source_of(settings, dataset, loaded), settings, checkpoints, name, show)
     if writes:
         save(name, made, loaded, origin)
         shutil.rmtree(checkpoints, ignore_errors=True)
-
-
-def painter(path: Path, name: str, loaded: real.Real) -> runs.Show:
-    """Pictures of the set while one waits, each in place of the one before."""
-
-    def show(step: int, distilled: Distilled, accuracy: float) -> None:
-        caption = f"{name}, step {step}: held-out accuracy {100 * accuracy:.1f} %"
-        store.atomic_write(path, picture(whiten.to_pixels(loaded.whitening, distilled.images), caption))
-
-    return show
 
 
 def save(name: str, made: runs.Made, loaded: real.Real, origin: dict[str, Any]) -> None:

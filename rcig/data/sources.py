@@ -2,6 +2,7 @@
 
 import io
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
+from rcig import store
 from rcig.data.catalogue import Source, data_dir, known
 from rcig.data.splits import Split, sample_per_class
 from rcig.errors import DataError
@@ -58,6 +61,24 @@ class Dataset(NamedTuple):
     train: Part
     test: Part
     class_names: list[str]
+
+
+def write(path: Path, part: Part, class_names: list[str]) -> None:
+    """Write a split while it is read."""
+    labels = np.empty(part.examples, np.int32)
+
+    def images() -> Iterator[np.ndarray]:
+        done = 0
+        with tqdm(total=part.examples, desc=part.where, unit="image", disable=None, file=sys.stderr) as bar:
+            for chunk in part.chunks():
+                labels[done : done + len(chunk.labels)] = chunk.labels
+                done += len(chunk.labels)
+                yield chunk.images
+                bar.update(len(chunk.labels))
+
+    pieces = store.Chunks((part.examples, *part.shape), "uint8", images())
+    # The labels are complete when the images are written, which come first.
+    store.save(path, store.SPLIT, images=pieces, labels=labels, class_names=class_names)
 
 
 def open_dataset(name: str, resolution: int) -> Dataset:
