@@ -42,16 +42,17 @@ def closure(modules: Iterable[str], root: Path = Path()) -> dict[str, Path]:
         if path is not None:
             found[name] = path
             waiting += [(parent, False) for parent in _parents(name)]
-            waiting += [(other, True) for other in (_read(path).imports if whole else _read(path).at_once)]
+            imports = _read(path).imports if whole else _read(path).at_once
+            waiting += [(inside if _file(inside, root) else module, True) for module, inside in imports]
     return found
 
 
 class _Module(NamedTuple):
     meaning: str
-    at_once: tuple[str, ...]
-    """what may be modules of this project among the names that it imports when it is imported itself"""
-    imports: tuple[str, ...]
-    """those, and the names that functions import when they are called"""
+    at_once: tuple[tuple[str, str], ...]
+    """what it imports of this project when it is imported itself: (module, what may be a module inside of it)"""
+    imports: tuple[tuple[str, str], ...]
+    """that, and what functions import when they are called"""
 
 
 def _read(path: Path) -> _Module:
@@ -64,6 +65,7 @@ def _data(path: Path, content: bytes) -> tuple[Path, ...]:
     """The files beside a module that it names."""
     texts = (node.value for node in ast.walk(ast.parse(content)) if isinstance(node, ast.Constant))
     names = {text for text in texts if isinstance(text, str) and re.fullmatch(r"[\w-]+(\.[\w-]+)+", text)}
+    names = {name for name in names if not name.endswith(".py")}  # code counts by what it means
     return tuple(file for file in (path.parent / name for name in sorted(names)) if file.is_file())
 
 
@@ -75,15 +77,15 @@ def _understood(path: Path, content: bytes, data: tuple[tuple[Path, bytes], ...]
     return _Module(meaning, _imports(tree.body), _imports(ast.walk(tree)))
 
 
-def _imports(nodes: Iterable[ast.AST]) -> tuple[str, ...]:
-    """Every name that may be a module of the project: of `from a import b` both a and a.b."""
+def _imports(nodes: Iterable[ast.AST]) -> tuple[tuple[str, str], ...]:
+    """Every name that may be a module of the project: of `from a import b` (a, a.b), of `import a` (a, a)."""
     names = []
     for node in nodes:
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            names += [(alias.name, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(name for name in dict.fromkeys(names) if name.split(".")[0] in PACKAGES)
+            names += [(node.module, f"{node.module}.{alias.name}") for alias in node.names]
+    return tuple(name for name in dict.fromkeys(names) if name[0].split(".")[0] in PACKAGES)
 
 
 def _parents(name: str) -> list[str]:
@@ -112,7 +114,7 @@ class _Bare(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.AST] | None:
         self.generic_visit(node)
-        return list(node.orelse) if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" else node
+        return list(node.orelse) if ast.unparse(node.test).endswith("TYPE_CHECKING") else node
 
 
 def _written(node: object) -> str:

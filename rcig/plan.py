@@ -71,7 +71,7 @@ class Params:
     """The sections of params.yaml. Of `shared`, which holds anchors only, nothing is read but where they are used."""
 
     datasets: dict[str, Dataset]
-    sizes: dict[str, Any]
+    sizes: dict[str, dict[str, Any]]
     """what experiments of one size have in common"""
     full_dataset: dict[str, FullDataset]
     """by dataset"""
@@ -206,6 +206,8 @@ def resolve(
     known(f"{where}.size", "size", raw["size"], sizes)
     size, dataset = sizes[raw["size"]], datasets[raw["dataset"]]
     by_method = {"settings": {}} | dict(size)
+    for key in by_method["settings"]:
+        known(f"sizes.{raw['size']}.settings.{key}", "method", key, {*registry.METHODS, *registry.METHODS.values()})
     whole = strict.merged(DEFAULTS, {key: by_method[key] for key in by_method if key != "settings"}, raw)
     module = registry.module_of(f"{where}.method", raw["method"])
     settings = _settings(f"{where}.settings", raw["method"], module, by_method["settings"], whole["settings"])
@@ -442,8 +444,6 @@ def _plain(node: Any) -> Any:
 
 
 def _yaml(value: Any) -> str:
-    return (
-        {True: "true", False: "false", None: "null"}.get(value, str(value))
-        if not isinstance(value, float)
-        else f"{value:g}"
-    )
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

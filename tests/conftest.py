@@ -12,7 +12,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
 import jax
 import pytest
-from workspaces import ROOT, once, read_settings, save_settings
+from workspaces import ROOT, once, save_settings, sections
 
 
 @pytest.fixture
@@ -45,10 +45,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _preprocess(folder: Path) -> None:
     from stages import plan, preprocess  # which most tests do not need
 
-    settings = read_settings()
-    empty = {section: {} for section in ("experiments", "cross_arch", "attack", "score", "studies", "full_dataset")}
     folder.mkdir()
-    save_settings(folder, {name: settings[name] for name in ("datasets", "sizes")} | empty)
+    save_settings(folder, sections())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         plan.main()

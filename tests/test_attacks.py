@@ -10,11 +10,13 @@ import pytest
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.special import logit
 from scipy.stats import binom, norm
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.preprocessing import FunctionTransformer
 
 from rcig import train
 from rcig.data.splits import Split, View, whole
-from rcig.judge.attacks import (
+from rcig.judging.attacks import (
     ATTACKS,
     Flags,
     Floats,
@@ -268,7 +270,7 @@ def test_threshold_score_is_the_negative_loss() -> None:
     np.testing.assert_array_equal(membership_scores("threshold", logits, loss, member, 5, 0), -loss)
 
 
-class Spy:
+class Spy(ClassifierMixin, BaseEstimator):
     """Stands in for a classifier; records the numbers of the examples (their first feature) it is given."""
 
     def __init__(self) -> None:
@@ -280,7 +282,8 @@ class Spy:
         self.seeds.append(seed)
         return self
 
-    def fit(self, features: Floats, _: Flags) -> "Spy":
+    def fit(self, features: Floats, member: Flags) -> "Spy":
+        self.classes_ = np.unique(member)
         self.fitted.append(features[:, 0])
         return self
 
@@ -293,6 +296,7 @@ def spied(monkeypatch: pytest.MonkeyPatch, member: Flags, folds: int, seed: int)
     """A spy after the scoring of examples numbered from 0."""
     spy, number = Spy(), np.arange(float(len(member)))
     monkeypatch.setitem(ATTACKS, "spy", spy.seeded)
+    monkeypatch.setattr("sklearn.preprocessing.StandardScaler", FunctionTransformer)  # numbers stay as they are
     scores = membership_scores("spy", number[:, None], np.zeros(len(member)), member, folds, seed)
     np.testing.assert_array_equal(scores, number)
     return spy

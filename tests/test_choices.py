@@ -1,17 +1,16 @@
-"""Settings of the implicit methods that contradict each other or do not fit their set, and what `auto` picks."""
+"""Settings of the methods that contradict each other or do not fit their set, and what `auto` picks."""
 
 import dataclasses
 from typing import Any
 
 import pytest
-from conftest import ROOT
-from rcig.params import FAMILY, Experiment, ParamsError
+from tiny import SAMPLE, resolved, setup
 
-from rcig import distill, params
-
-LOADED = params.load(ROOT / "params.yaml")
-DATASET = LOADED.datasets["mnist_sample"]
-RCIG = LOADED.experiments["mnist_sample-ipc1-rcig"]
+from rcig import strict
+from rcig.errors import ParamsError
+from rcig.methods import implicit, registry
+from rcig.methods.base import Setup
+from rcig.methods.implicit import Settings
 
 CONTRADICTIONS = {
     "exact solver, network not linearised": (
@@ -25,49 +24,49 @@ CONTRADICTIONS = {
     "nothing to learn": ({"body_weight": 0.0, "closed_form": False}, "which needs closed_form: true"),
     "nothing to clip": ({"body_weight": 0.0, "clip_implicit": True}, "no implicit gradient to clip"),
     "nothing to clip with": ({"solver": "adam", "closed_form": False, "clip_implicit": True}, "no direct gradient"),
-    "negative rate": ({"inner_rate": -0.1}, "expected inner_rate to be positive, got -0.1"),
+    "negative rate": ({"inner_rate": -0.1}, r"expected inner_rate to be positive, got -0\.1 \(or give auto\)"),
     "no iterations": ({"cg_iterations": 0}, "expected cg_iterations to be positive, got 0"),
     "negative steps": ({"inverse_steps": -1}, "expected inverse_steps not to be negative, got -1"),
     "one step tells nothing": ({"inner_steps": 1}, "inner_rate auto needs 0 or at least 2 inner_steps"),
-    "empty subset": ({"subset": 0}, "expected subset to be positive, got 0"),
+    "no images": ({"backward_images": 0}, r"expected backward_images to be positive, got 0 \(or give null\)"),
 }
 
 
 @pytest.mark.parametrize("case", CONTRADICTIONS)
 def test_settings_that_contradict_each_other(case: str) -> None:
     changes, message = CONTRADICTIONS[case]
-    with pytest.raises(ParamsError, match=message):
-        dataclasses.replace(RCIG.settings, **changes)
+    with pytest.raises(ParamsError, match=rf"^x\.settings[.:].*{message}") as error:
+        strict.parse(Settings, changes, "x.settings")
+    assert "\n" not in str(error.value)
 
 
-def experiment(images_per_class: int = 1, width: int = 16, **settings: Any) -> Experiment:
-    return dataclasses.replace(
-        RCIG,
-        images_per_class=images_per_class,
-        width=width,
-        settings=dataclasses.replace(RCIG.settings, **settings),
-    )
+def sample(images: int = 10, width: int = 16, **changes: Any) -> Setup:
+    """A run on the sample of MNIST."""
+    return setup(shape=SAMPLE.shape, classes=SAMPLE.classes, images=images, width=width, **changes)
 
 
 def test_auto_takes_dense_for_small_sets_and_cg_for_others() -> None:
-    assert distill.chosen_settings(DATASET, experiment(solver="auto")).solver == "dense"
-    assert distill.chosen_settings(DATASET, experiment(50, solver="auto")).solver == "cg"
-    assert distill.chosen_settings(DATASET, experiment(50, solver="auto"), 50).solver == "dense", "for a first block"
-    assert distill.chosen_settings(DATASET, experiment(solver="adam")).solver == "adam"
+    assert implicit.chosen(Settings(), sample()).solver == "dense"
+    assert implicit.chosen(Settings(), sample(500)).solver == "cg"
+    assert implicit.chosen(Settings(), sample(50)).solver == "dense", "for a first block"
+    assert implicit.chosen(Settings(solver="adam"), sample()).solver == "adam"
 
 
 def test_auto_takes_cg_where_the_jacobian_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distill, "_memory_gib", lambda: 0.01)
-    assert distill.chosen_settings(DATASET, experiment(solver="auto")).solver == "cg"
+    monkeypatch.setattr(implicit, "_memory_gib", lambda: 0.001)
+    assert implicit.chosen(Settings(), sample()).solver == "cg"
+
+
+def test_dense_is_refused_where_it_does_not_fit() -> None:
+    message = r"solver dense would need [\d.]+ GiB for the Jacobian and kernel of 50000 images .* use solver: cg"
+    for make in (implicit.chosen, implicit.make):
+        with pytest.raises(ParamsError, match=message):
+            make(Settings(solver="dense"), sample(50_000, width=128))
 
 
 MISFITS = {
-    "dense": (
-        {"images_per_class": 5000, "width": 128, "solver": "dense"},
-        r"solver dense would need [\d.]+ GiB for the Jacobian and kernel of 50000 images .* use solver: cg",
-    ),
     "iterations": ({"solver": "cg", "cg_iterations": 101}, "cg_iterations 101 is more than the 100 unknowns"),
-    "subset": ({"subset": 11}, "subset 11 is larger than the set of 10 images"),
+    "images": ({"backward_images": 11}, "backward_images 11 is larger than the set of 10 images"),
 }
 
 
@@ -75,52 +74,50 @@ MISFITS = {
 def test_settings_that_do_not_fit_the_set(case: str) -> None:
     changes, message = MISFITS[case]
     with pytest.raises(ParamsError, match=message):
-        distill.make(DATASET, experiment(**changes))
+        implicit.check(Settings(**changes), 10, 10)
+    with pytest.raises(ParamsError, match=rf"^x\.settings\.{message}"):
+        resolved(settings=changes)
+    (name, value) = list(changes.items())[-1]
+    resolved(settings=changes | {name: value - 1})
 
 
 def test_mirror_images_count() -> None:
-    mirrored = dataclasses.replace(DATASET, mirror=True)
-    assert distill.chosen_settings(mirrored, experiment(subset=20)).subset == 20
+    mirrored = dataclasses.replace(SAMPLE, channels=3, mirror=True)
+    assert resolved(mirrored, settings={"backward_images": 20}).run.settings.backward_images == 20
     with pytest.raises(ParamsError, match="larger than the set of 20 images"):
-        distill.chosen_settings(mirrored, experiment(subset=21))
+        resolved(mirrored, settings={"backward_images": 21})
+    assert implicit.chosen(Settings(), sample(40)).solver == "dense"
+    assert implicit.chosen(Settings(), sample(40, mirror=True)).solver == "cg", "of 800 unknowns"
 
 
-@pytest.mark.parametrize("method", FAMILY)
-def test_a_method_is_what_its_name_says(method: str) -> None:
-    for key, value in FAMILY[method].items():
-        settings = {"solver": "adam", "clip_implicit": False, **FAMILY[method], key: other(value)}
-        if key == "body_weight":
-            settings |= {"closed_form": True}
-        if not settings["closed_form"] and settings.get("body_weight") == 0:
-            settings |= {"body_weight": 0.5}
-        raw = {
-            "datasets": {"mnist_sample": dataclasses.asdict(DATASET)},
-            "experiments": {"x": as_yaml(dataclasses.replace(RCIG, method=method), settings)},
-            "full_dataset": {},
-            "studies": {},
-        }
-        with pytest.raises(ParamsError, match=rf"experiments.x.settings.\w+: {method} has .*, got"):
-            params.parse_params(raw)
+FIXED = [
+    (method, key, value)
+    for method, module in registry.METHODS.items()
+    for key, value in registry.load(module).MEMBERS[method].fixed.items()
+]
+
+
+@pytest.mark.parametrize(("method", "key", "value"), FIXED)
+def test_a_method_is_what_its_name_says(method: str, key: str, value: Any) -> None:
+    said = rf"^x\.settings\.{key}: {method} has {in_yaml(value)}, got {in_yaml(other(value))}; .*it is another method$"
+    with pytest.raises(ParamsError, match=said):
+        resolved(method=method, settings={key: other(value)})
+    assert getattr(resolved(method=method, settings={key: value}).run.settings, key) == value
+    assert getattr(resolved(method=method).run.settings, key) == value
 
 
 def other(value: Any) -> Any:
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, str):
-        return {"squared": "platt", "platt": "squared"}[value]
-    return value + 1
+    if isinstance(value, int | float):
+        return not value if isinstance(value, bool) else value + 1
+    return {"squared": "platt", "platt": "squared", "random": "last", "last": "random", None: 20}[value]
 
 
-def as_yaml(entry: Experiment, settings: dict[str, Any]) -> dict[str, Any]:
-    raw = dataclasses.asdict(dataclasses.replace(entry, settings={}))
-    raw["settings"] = dataclasses.asdict(RCIG.settings) | settings
-    for key in ("seeds",):
-        raw[key] = list(raw[key])
-    raw["evaluate"]["protocols"] = list(raw["evaluate"]["protocols"])
-    raw["attack"]["trained_on"] = list(raw["attack"]["trained_on"])
-    return raw
+def in_yaml(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def test_mirroring_grey_images_is_allowed_but_said() -> None:
-    with pytest.warns(UserWarning, match="mirror"):
-        distill.make(dataclasses.replace(DATASET, mirror=True), experiment())
+    with pytest.warns(UserWarning, match=r"datasets\.d\.mirror: true on grey images"):
+        resolved(dataclasses.replace(SAMPLE, mirror=True))

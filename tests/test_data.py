@@ -1,5 +1,4 @@
-import os
-import subprocess
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,14 +7,16 @@ import archives
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from conftest import ROOT
 from PIL import Image
+from workspaces import read_settings, save_settings, sections
 
 from rcig import store, whiten
-from rcig.data import catalogue, sources, splits
+from rcig.data import catalogue, real, sources, splits
 from rcig.data.sources import Part
 from rcig.errors import DataError
-from stages import preprocess
+from stages import distill, preprocess
+from stages import plan as stage_plan
+from stages import study as stage_study
 
 
 def read(part: Part) -> splits.Split:
@@ -185,55 +186,49 @@ def test_a_damaged_record_is_named(how: str, tmp_path: Path, monkeypatch: pytest
 def test_preprocessing_writes_the_source_whatever_the_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "CHUNK", 300)
     dataset = sources.open_dataset("mnist_sample", 28)
-    preprocess.write(tmp_path / "train.npz", dataset.train, dataset.class_names)
+    sources.write(tmp_path / "train.npz", dataset.train, dataset.class_names)
     found, expected = store.load(tmp_path / "train.npz", store.SPLIT), read(dataset.train)
     np.testing.assert_array_equal(found["images"], expected.images)
     np.testing.assert_array_equal(found["labels"], expected.labels)
     assert found["class_names"].tolist() == list("0123456789")
 
 
-OPENED = """
-import json, sys
-from pathlib import Path
-opened = []
-sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
-from ruamel.yaml import YAML
-yaml = YAML(typ="safe")
-settings = yaml.load((Path(sys.argv[1]) / "params.yaml").read_text())
-name = "mnist_sample-ipc1-rcig"
-experiment = settings["experiments"][name] | {"width": 2}
-experiment["loop"] |= {"steps": 2, "batch_size": 8, "validate_every": 1}
-study = settings["shared"]["studies"]["subset"]
-study["base"] |= {"images_per_class": 1, "width": 2, "loop": study["base"]["loop"] | {"steps": 1}}
-study |= {"grids": [{"subset": [5]}], "timing_steps": 1}
-random = settings["experiments"]["mnist_sample-ipc1-random_real"] | {"width": 2}
-with open("params.yaml", "w") as file:
-    yaml.dump({
-        "datasets": {"mnist_sample": settings["datasets"]["mnist_sample"]}, "full_dataset": {},
-        "experiments": {name: experiment, "random": random}, "studies": {"subset": study},
-    }, file)
-from stages import distill, preprocess, study
-preprocess.main("mnist_sample")
-opened.clear()
-distill.main(name)
-distill.main("random")
-study.main("subset")
-print(json.dumps([path for path in opened if path.endswith(".npz")]))
-"""
+@pytest.fixture(scope="module")
+def opened() -> list[str]:
+    """Every file that this process opens from now on."""
+    files: list[str] = []
+    sys.addaudithook(lambda event, args: files.append(str(args[0])) if event == "open" else None)
+    return files
 
 
 @pytest.mark.slow
-def test_no_distilling_stage_opens_the_test_images(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", OPENED, str(ROOT)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "artifacts/data/mnist_sample/train.npz" in done.stdout
-    assert "test.npz" not in done.stdout
+def test_no_distilling_stage_opens_the_test_images(
+    opened: list[str], prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(prepared, tmp_path / "artifacts")
+    shared = read_settings()["shared"]
+    tiny = shared["demo"] | {"method": "rcig", "width": 2, "loop": {"steps": 2, "batch_size": 8, "validate_every": 1}}
+    study = shared["studies"]["backward_images"] | {
+        "base": tiny,
+        "grids": [{"backward_images": [5]}],
+        "timing_steps": 1,
+    }
+    experiments = {"rcig": tiny, "random": tiny | {"method": "random_real"}}
+    save_settings(tmp_path, sections(experiments=experiments, studies={"some": study}))
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "none").touch()
+    monkeypatch.chdir(tmp_path)
+    stage_plan.main()
+    opened.clear()
+    distill.main("rcig")
+    distill.main("random")
+    stage_study.main("some")
+    arrays = [path for path in opened if path.endswith(".npz")]
+    assert "artifacts/data/mnist_sample/train.npz" in arrays
+    assert not any("test.npz" in path for path in arrays)
+    opened.clear()
+    real.load_split("mnist_sample", "test")
+    assert set(opened) == {"artifacts/data/mnist_sample/test.npz"}, "it would have been seen"
 
 
 PUBLISHED = {

@@ -9,9 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from rcig.distill import Distilled, basis, blocks, make
-from rcig.distill.outer import DECAY, Outer, Setting, descend
-from rcig.params import OuterParams
+from tiny import resolved, setup
 
 from rcig.errors import ParamsError
 from rcig.methods import basis, blocks
@@ -91,7 +89,8 @@ def test_variance_of_the_gradient() -> None:
     rng = np.random.default_rng(0)
     mean, spread = random_set(1), 0.3
     draws = [jax.tree.map(lambda leaf: leaf + spread * rng.normal(size=leaf.shape), mean) for _ in range(400)]
-    _, infos = follow(descent(), draws)
+    outer = descent()
+    _, infos = follow(outer._replace(move=jax.jit(outer.move)), draws)
     found = np.array([info["gradient_variance"] for info in infos])
     assert found[0] == 0
     # The same by a naive running mean of halved squared differences.

@@ -12,60 +12,56 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT
-from ruamel.yaml import YAML
+from tiny import short_run
+from workspaces import ROOT
 
 from rcig import passes, store
+from stages import distill
 
 SCRIPT = """
-import dataclasses, json, sys
+import json, sys
 import jax
 jax.config.update("jax_num_cpu_devices", 4)
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh
 from rcig import passes
-from rcig.data.splits import Split, whole
-from rcig.distill import Distilled, implicit, loop, unrolled
-from rcig.distill.outer import Setting
-from rcig.nets import build
-from rcig.whiten import fit
-from test_inner import SETTINGS
-from test_unrolled import SETTINGS as UNROLLED
+from rcig.methods import implicit, unrolled
+from rcig.methods.base import Distilled
+from rcig.run import loop
+from tiny import setup
 from pathlib import Path
 
-rng = np.random.default_rng(0)
-train = Split(rng.integers(0, 255, (48, 8, 8, 1)).astype(np.uint8), (np.arange(48) % 3).astype(np.int32))
-images = jnp.asarray(rng.normal(size=(4, 8, 8, 1)), jnp.float32)
+images = jnp.asarray(np.random.default_rng(0).normal(size=(4, 8, 8, 1)), jnp.float32)
 start = Distilled(images, jnp.eye(3)[jnp.arange(4) % 3] - 1 / 3, jnp.zeros(()))
-adam = {"solver": "adam", "inner_steps": 3, "inverse_steps": 3}
+family = {"body_weight": 1.0, "average_decay": 0.9, "softplus_temperature": 3.0, "pool_size": 2}
 found = {}
 cases = {
-    "dense": ((1, 2, 4), {}),
-    "cg": ((1, 4), {"solver": "cg"}),
-    "adam": ((1, 2), adam),
-    "rat_bptt": ((1, 4), None),
+    "dense": ((1, 4), implicit, implicit.Settings(**family, solver="dense")),
+    "cg": ((1, 4), implicit, implicit.Settings(**family, solver="cg", cg_iterations=12)),
+    "adam": ((1, 2), implicit, implicit.Settings(
+        **family, solver="adam", inner_steps=3, inverse_steps=3, inner_rate=1e-2, inverse_rate=0.1
+    )),
+    "rat_bptt": ((1, 4), unrolled, unrolled.Settings(
+        learning_rate=0.02, average_decay=0.9, architecture="conv", inner_steps=5, window=3, inner_rate=1e-2,
+        augment=False, augment_real=False,
+    )),
 }
-for name, (numbers, changes) in cases.items():
-    net = build("conv", (8, 8, 1), 3, width=4, depth=2, temperature=3.0)
+for name, (numbers, module, settings) in cases.items():
     sets = []
     for devices in numbers:
         mesh = Mesh(np.array(jax.devices()[:devices]), (passes.AXIS,), axis_types=(AxisType.Auto,))
         with jax.set_mesh(mesh):
-            if changes is None:
-                method = unrolled.unrolled_gradient(net, UNROLLED, False, Setting(4))
-            else:
-                settings = dataclasses.replace(SETTINGS, **changes)
-                method = implicit.implicit_gradient(net, settings, 1e-3, False, Setting(4))
-            task = loop.Task(method, start, whole(train), 3, fit(train.images, "standard"), 4, 16, 4, seed=0)
-            distilled, _ = loop.distill(task, lambda s: 0.0, Path(sys.argv[1]) / f"{name}{devices}.npz", name)
+            whitened = lambda raw: jax.device_put(raw / np.float32(64) - 2, passes.everywhere())
+            method = module.make(settings, setup(images=4, steps=4, whitened=whitened))
+            task = loop.Task(method, start, 4, 4, seed=0)
+            state, step = loop.begin(task)
+            state = jax.jit(lambda state: state, out_shardings=passes.everywhere())(state)
+            step = step.lower(0, state, method.feed(0)).compile()
+            shared = "all-reduce" in step.as_text()
+            assert shared == (devices > 1), f"{name}: {devices} devices do not share the work"
+            distilled, _ = loop.run(task, lambda s: 0.0, Path(sys.argv[1]) / f"{name}{devices}.npz", name, step)
             sets.append(np.asarray(distilled.images))
-            if name == "dense" and devices == 4:
-                spread = jax.jit(lambda state: state, out_shardings=passes.everywhere())
-                state = spread(method.init(jax.random.key(0), start))
-                step = loop.compiled_step(task, jax.random.key(0))
-                text = step.lower(0, state, *loop.reader(task)(0)).compile().as_text()
-                assert "all-reduce" in text, "the devices do not share the work"
     moved = np.abs(sets[0] - start.images).max()
     found[name] = [float(np.abs(images - sets[0]).max() / moved) for images in sets]
 print(json.dumps(found))
@@ -109,31 +105,20 @@ def test_a_pass_has_no_more_images_than_asked() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_distil_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_distil_what_one_does(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "mnist_sample-ipc1-rcig"
-    yaml = YAML(typ="safe")
-    settings = yaml.load((ROOT / "params.yaml").read_text())
-    experiment = settings["experiments"][name] | {"width": 4}
-    experiment["loop"] |= {"steps": 20, "batch_size": 32, "validate_every": 20}
-    with (tmp_path / "params.yaml").open("w") as file:
-        yaml.dump(
-            {"datasets": settings["datasets"], "full_dataset": {}, "experiments": {name: experiment}, "studies": {}},
-            file,
-        )
-    command = [sys.executable, "-m", "stages.distill", name]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run(
-        [sys.executable, "-m", "stages.preprocess", "mnist_sample"], cwd=tmp_path, env=environment, check=True
-    )
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    short_run(tmp_path, prepared, name, loop={"steps": 20, "batch_size": 32, "validate_every": 20})
+    monkeypatch.chdir(tmp_path)
+    distill.main(name)
     path = tmp_path / "artifacts" / "distilled" / f"{name}.npz"
     expected = store.load(path, store.DISTILLED)
     shutil.rmtree(path.parent)
 
+    command = [sys.executable, "-m", "stages.distill", name]
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    together = environment | {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    together = os.environ | {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
     processes = [
         subprocess.Popen(command, cwd=tmp_path, env=together | {"JAX_PROCESS_ID": str(i)}, stderr=subprocess.PIPE)
         for i in range(2)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from rcig import strict
 from rcig.errors import ParamsError
-from rcig.judge.full_dataset import FullDataset, full_dataset
+from rcig.judging.full_dataset import FullDataset, full_dataset
 from rcig.methods import feeds
 from rcig.methods.base import Method
 from rcig.methods.feeds import Examples

@@ -242,6 +242,7 @@ def test_a_rate_adapts_to_how_its_solves_went(losses: list[float], factor: float
     assert adapt(rate, None) is rate
 
 
+@pytest.mark.slow
 def test_both_rates_of_adam_are_chosen_at_the_first_step() -> None:
     (_, state), _, _ = run(dataclasses.replace(QUICK, **AUTO), 2)
     for rate in state.rates:

@@ -13,9 +13,9 @@ from rcig import train
 from rcig.data import splits
 from rcig.data.settings import Dataset
 from rcig.errors import ParamsError, StoreError
-from rcig.judge import cross_architecture, membership, networks, subject
-from rcig.judge.networks import Networks
-from rcig.judge.subject import Judged, Subject
+from rcig.judging import cross_architecture, membership, networks, subject
+from rcig.judging.networks import Networks
+from rcig.judging.subject import Judged, Subject
 
 DATASET = Dataset(
     resolution=8, channels=1, classes=3, depth=2, whitening="standard", mirror=False, l2_rate=5e-4, held_out=0.125
@@ -101,7 +101,7 @@ def test_classes_may_come_in_any_order() -> None:
 def test_a_part_of_a_set_is_judged_as_a_set_of_its_size(trained: Networks) -> None:
     part = given().part(1)
     assert part.images.shape == (2, 3, 8, 8, 1)
-    assert (part.judged.images_per_class, part.where["method"], part.part_of) == (1, "rcig+part", 2)
+    assert (part.judged.images_per_class, part.where["method"], part.is_part) == (1, "rcig+part", True)
     for seed in (0, 1):
         for image, label in zip(part.images[seed], part.labels[seed], strict=True):
             place = [i for i, other in enumerate(given().images[seed]) if np.array_equal(image, other)]

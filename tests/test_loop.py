@@ -1,7 +1,6 @@
 """The loop: resume after a real kill, batches, checkpoints of other runs, a loss that is not finite."""
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,40 +12,47 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT
-from rcig.distill import Batch, Distilled, Distiller
-from rcig.distill import loop as loops
-from ruamel.yaml import YAML
+from tiny import short_run
 
-from rcig import store, whiten
+from rcig import store
 from rcig.data.splits import Split, whole
+from rcig.errors import DivergedError, ParamsError, StoreError
+from rcig.methods.base import Distilled, Method
+from rcig.methods.feeds import Examples, batch_index, batches
+from rcig.run import loop as loops
+from stages import distill
 
-NONE = np.zeros((0, 0), np.float32)
-PLAIN = whiten.Whitening(np.zeros(1, np.float32), np.ones(1, np.float32), NONE[..., None], NONE, NONE, NONE.ravel())
 START = Distilled(jnp.zeros((2, 2, 2, 1)), jnp.eye(2) - 0.5, jnp.zeros(()))
 
 
-def drift(diverge_at: int = 10**9) -> Distiller:
+def sixteen() -> Any:
+    """A feed of sixteen of forty images."""
+    rng = np.random.default_rng(0)
+    train = Split(rng.integers(0, 255, (40, 2, 2, 1)).astype(np.uint8), np.arange(40, dtype=np.int32) % 2)
+    return batches(whole(train), lambda images: jnp.asarray(images, jnp.float32), 16, seed=3)
+
+
+def drift(diverge_at: int = 10**9) -> Method[Any, Any, Distilled]:
     """A method that adds noise and the mean of the batch: enough to see every draw that enters a run."""
 
-    def step(key: jax.Array, state: tuple[Distilled, jax.Array], batch: Batch) -> Any:
+    def step(key: jax.Array, state: tuple[Distilled, jax.Array], examples: Examples) -> Any:
+        batch = examples.batch(2)
         distilled, count = state
         noise = jax.random.normal(key, distilled.images.shape)
         moved = distilled._replace(images=distilled.images + noise + batch.images.mean() + batch.labels[:, 0].mean())
         loss = jnp.where(count + 1 >= diverge_at, jnp.nan, 1.0 / (count + 1))
         return (moved, count + 1), {"loss": loss}
 
-    return Distiller(lambda key, distilled: (distilled, jnp.zeros((), jnp.int32)), step, lambda state: state[0])
+    init = lambda key, distilled: (distilled, jnp.zeros((), jnp.int32))  # noqa: E731
+    return Method(init, step, lambda state: state[0], sixteen())
 
 
 def task(steps: int = 25, diverge_at: int = 10**9) -> loops.Task:
-    rng = np.random.default_rng(0)
-    train = Split(rng.integers(0, 255, (40, 2, 2, 1)).astype(np.uint8), np.arange(40, dtype=np.int32) % 2)
-    return loops.Task(drift(diverge_at), START, whole(train), 2, PLAIN, steps, batch_size=16, validate_every=8, seed=3)
+    return loops.Task(drift(diverge_at), START, steps, validate_every=8, seed=3)
 
 
 def run(task: loops.Task, checkpoint: Path) -> tuple[Distilled, list[dict[str, Any]]]:
-    return loops.distill(task, lambda distilled: float(distilled.images.mean()), checkpoint, "test")
+    return loops.run(task, lambda distilled: float(distilled.images.mean()), checkpoint, "test")
 
 
 def restored(checkpoint: Path) -> loops.Progress:
@@ -80,7 +86,7 @@ def test_a_run_that_was_stopped_anywhere_goes_on_to_the_same_arrays(tmp_path: Pa
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loops, "CHECKPOINT_SECONDS", 0)
             with pytest.raises(Stop):
-                loops.distill(task(), judge, path, "test")
+                loops.run(task(), judge, path, "test")
         assert restored(path).step >= 8
         found, resumed = run(task(), path)
         np.testing.assert_array_equal(found.images, expected.images)
@@ -97,33 +103,33 @@ def test_the_best_set_is_returned_where_it_is_asked_for_also_after_a_stop(tmp_pa
         seen.append(jax.tree.map(np.array, distilled))
         return list(scores.values())[len(seen) - 1]
 
-    found, _ = loops.distill(task()._replace(returned="best"), judge, tmp_path / "c.npz", "test")
+    found, _ = loops.run(task()._replace(returned="best"), judge, tmp_path / "c.npz", "test")
     np.testing.assert_array_equal(found.images, seen[1].images)
-    again, _ = loops.distill(task()._replace(returned="best"), judge, tmp_path / "c.npz", "test")
+    again, _ = loops.run(task()._replace(returned="best"), judge, tmp_path / "c.npz", "test")
     np.testing.assert_array_equal(again.images, found.images)
-    last, _ = loops.distill(task(), judge, tmp_path / "c.npz", "test")
+    last, _ = loops.run(task(), judge, tmp_path / "c.npz", "test")
     np.testing.assert_array_equal(last.images, seen[3].images)
 
 
-def test_a_batch_that_devices_cannot_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class Three:
         size = 3
 
     monkeypatch.setattr(jax.sharding, "get_mesh", Three)
-    with pytest.raises(ValueError, match="a batch of 16 images cannot be shared by 3 devices; give a multiple"):
-        run(task(), tmp_path / "c.npz")
+    with pytest.raises(ParamsError, match="a batch of 16 images cannot be shared by 3 devices; give a multiple of 3"):
+        sixteen()
 
 
 def test_every_epoch_meets_every_example_once_in_a_new_order() -> None:
-    epochs = [np.concatenate([loops.batch_index(40, 10, 0, 4 * e + i) for i in range(4)]) for e in range(2)]
+    epochs = [np.concatenate([batch_index(40, 10, 0, 4 * e + i) for i in range(4)]) for e in range(2)]
     assert all(sorted(epoch) == list(range(40)) for epoch in epochs)
     assert list(epochs[0]) != list(epochs[1])
-    assert sorted(loops.batch_index(5, 64, 0, 7)) == [0, 1, 2, 3, 4]
+    assert sorted(batch_index(5, 64, 0, 7)) == [0, 1, 2, 3, 4]
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_good_state(tmp_path: Path) -> None:
     path = tmp_path / "c.npz"
-    with pytest.raises(loops.DivergedError, match=r"step 13 is not finite: loss nan; lower learning_rate") as error:
+    with pytest.raises(DivergedError, match=r"step 13 is not finite: loss nan; lower learning_rate") as error:
         run(task(diverge_at=13), path)
     assert "\n" not in str(error.value)
     kept = restored(path)
@@ -135,10 +141,10 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run" / "c.npz"
     run(task(), path)
     other = START._replace(images=jnp.zeros((3, 2, 2, 1)))
-    with pytest.raises(store.StoreError, match=r"a checkpoint of other settings .* remove .*run to start"):
+    with pytest.raises(StoreError, match=r"a checkpoint of other settings .* remove .*run to start"):
         loops.restore(path, (other, jnp.zeros((), jnp.int32)), lambda state: state[0])
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(store.StoreError, match=r"not a whole \.npz file"):
+    with pytest.raises(StoreError, match=r"not a whole \.npz file"):
         run(task(), path)
 
 
@@ -151,7 +157,7 @@ def test_the_step_is_compiled_once(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 DRIVER = """
 import sys
-from rcig.distill import loop
+from rcig.run import loop
 from stages import distill
 loop.CHECKPOINT_SECONDS = 0
 distill.main(sys.argv[1])
@@ -164,27 +170,17 @@ def start(workspace: Path) -> subprocess.Popen[bytes]:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    """A folder with the preprocessed sample and one short RCIG experiment of two seeds."""
-    yaml = YAML(typ="safe")
-    settings = yaml.load((ROOT / "params.yaml").read_text())
-    experiment = settings["experiments"][NAME] | {"width": 4, "seeds": [0, 1]}
-    experiment["loop"] = experiment["loop"] | {"steps": 40, "batch_size": 32, "validate_every": 20}
-    with (tmp_path / "params.yaml").open("w") as file:
-        yaml.dump(
-            {"datasets": settings["datasets"], "full_dataset": {}, "experiments": {NAME: experiment}, "studies": {}},
-            file,
-        )
-    for part in ("rcig", "stages"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run([sys.executable, "-m", "stages.preprocess", "mnist_sample"], cwd=tmp_path, check=True)
+def workspace(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the preprocessed sample and one short RCIG experiment of two seeds."""
+    short_run(tmp_path, prepared, NAME, seeds=[0, 1], loop={"steps": 40, "batch_size": 32, "validate_every": 20})
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_with_the_arrays_of_one_that_is_not(workspace: Path) -> None:
     result = workspace / "artifacts" / "distilled" / f"{NAME}.npz"
-    assert start(workspace).wait() == 0
+    distill.main(NAME)
     expected = store.load(result, store.DISTILLED)
     result.unlink()
     assert not list((workspace / ".checkpoints").iterdir())
@@ -199,7 +195,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_arrays_of_one_that_i
         assert not result.exists()
         seen.append((progress(workspace, 0), progress(workspace, 1)))
     assert seen == sorted(seen)
-    assert start(workspace).wait() == 0
+    distill.main(NAME)
     found = store.load(result, store.DISTILLED)
     for name in store.DISTILLED.arrays:
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)

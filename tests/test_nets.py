@@ -206,13 +206,12 @@ def test_larger_images_give_logits(architecture: str) -> None:
     assert jax.eval_shape(net.apply, variables, jnp.zeros((3, 64, 64, 3))).shape == (3, 7)
 
 
-SLOW_TO_COMPILE = ("efficientnet_b0",)
+def quick(*slow: str) -> list[Any]:
+    """All architectures, those that take long to compile marked."""
+    return [pytest.param(name, marks=pytest.mark.slow if name in slow else ()) for name in ARCHITECTURES]
 
 
-@pytest.mark.parametrize(
-    "architecture",
-    [pytest.param(name, marks=pytest.mark.slow if name in SLOW_TO_COMPILE else ()) for name in ARCHITECTURES],
-)
+@pytest.mark.parametrize("architecture", quick("efficientnet_b0", "vit_tiny", "resnet18_bn"))
 def test_logits_do_not_depend_on_the_other_images_of_a_test_batch(architecture: str) -> None:
     net = build(architecture, (28, 28, 1), 7, width=4)
     x = jax.random.normal(jax.random.key(1), (6, 28, 28, 1))
@@ -234,7 +233,9 @@ def test_logits_do_not_depend_on_the_other_images_of_a_test_batch(architecture: 
     assert all(leaf.any() for leaf in jax.tree.leaves(of_variables.get("batch_stats", {})))
 
 
-@pytest.mark.parametrize("architecture", [name for name, kind in ARCHITECTURES.items() if kind.batch_norm])
+@pytest.mark.parametrize(
+    "architecture", [one for one in quick("efficientnet_b0") if ARCHITECTURES[one.values[0]].batch_norm]
+)
 def test_batch_norm_trains_on_batch_statistics_and_keeps_running_ones(architecture: str) -> None:
     depth = {"depth": 2} if architecture in WITH_DEPTH else {}
     net = build(architecture, (16, 16, 3), 2, width=4, **depth)
@@ -429,6 +430,7 @@ def test_sides_of_patches(side: int, patch: int) -> None:
 
 
 @pytest.mark.usefixtures("float64")
+@pytest.mark.slow
 def test_vision_transformer_against_numpy() -> None:
     net = build("vit_tiny", (14, 14, 3), 5, width=128)
     variables = random_variables(net.init)

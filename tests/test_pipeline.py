@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from workspaces import ROOT, STUB, copy_pipeline, once, ran, read_settings, run, save_settings, yaml
+from workspaces import ROOT, STUB, copy_pipeline, once, ran, read_settings, run, save_settings, sections, yaml
 
 from rcig import fingerprint, sets, store
 
@@ -93,14 +93,20 @@ def replaced(path: Path, pattern: str, replacement: str) -> None:
 
 
 def only_looks(clone: Path) -> None:
-    """Comments and white space in params.yaml; every module in another layout, with comments and docstrings anew."""
+    """Comments and white space in params.yaml; in every module layout, comments, docstrings and the words of errors."""
     settings = (clone / "params.yaml").read_text()
     (clone / "params.yaml").write_text("# a comment\n\n" + settings.replace("\n", "   \n"))
     for path in [*clone.glob("rcig/**/*.py"), *clone.glob("stages/*.py")]:
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):
-            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            if (
+                isinstance(node, ast.Expr)
+                and isinstance(node.value, ast.Constant)
+                and isinstance(node.value.value, str)
+            ):
                 node.value.value = "Said anew."
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                node.exc.args, node.exc.keywords = [ast.Constant("said anew")], []
         path.write_text(f"# a comment\n{ast.unparse(tree)}\n")
 
 
@@ -120,11 +126,11 @@ def a_default_of_a_method(clone: Path) -> None:
 
 def a_line_of_another_method_and_of_the_attacks(clone: Path) -> None:
     replaced(clone / "rcig" / "methods" / "unrolled.py", r"EPS_ROOT = 1e-16", "EPS_ROOT = 1e-15")
-    replaced(clone / "rcig" / "judge" / "attacks.py", r"_NEIGHBOURS = 50", "_NEIGHBOURS = 51")
+    replaced(clone / "rcig" / "judging" / "attacks.py", r"_NEIGHBOURS = 50", "_NEIGHBOURS = 51")
 
 
 def a_line_of_how_networks_are_tested(clone: Path) -> None:
-    replaced(clone / "rcig" / "judge" / "networks.py", r"LOOKS = 20", "LOOKS = 21")
+    replaced(clone / "rcig" / "judging" / "networks.py", r"LOOKS = 20", "LOOKS = 21")
 
 
 def settings_of_four(clone: Path) -> None:
@@ -213,9 +219,8 @@ def test_a_typo_is_found_before_anything_runs(clone: Path) -> None:
     assert (clone / "ran.txt").read_text().split()[-1] == "plan"
     assert (clone / "plan.json").read_bytes() == plan, "the plan before stays"
     (line,) = [line for line in said.splitlines() if "netwroks" in line]
-    assert line.startswith(
-        f"error: params.yaml: experiments.{RANDOM}.evaluate.netwroks: unknown key 'netwroks'; known: "
-    )
+    where = f"experiments.{RANDOM}.evaluate.netwroks"
+    assert line.removeprefix("error: ").startswith(f"{where}: unknown key 'netwroks'; known: measurements, networks")
     assert "Traceback" not in said
 
 
@@ -254,21 +259,23 @@ def codes(path: Path) -> set[str]:
 
 
 def check_the_lock(workspace: Path) -> None:
-    """Every result that names its code names that of its entry in dvc.lock, which is that of plan.json."""
+    """Every result that names its code names that of its entry in dvc.lock; all that is planned is there as planned."""
     lock, plan = yaml.load((workspace / "dvc.lock").read_text()), json.loads((workspace / "plan.json").read_text())
-    planned = {
-        (stage, name): entry
-        for stage, entries in plan["stages"].items()
-        for name, entry in ({"": entries} if stage == "report" else entries).items()
-    }
-    locked = {tuple(f"{stage}@".split("@")[:2]): entry for stage, entry in lock["stages"].items()}
-    assert locked.keys() == planned.keys() | {("plan", "")}
-    assert {stage for stage, _ in locked} <= RECORDS.keys() | UNMARKED
-    for (stage, name), entry in planned.items():
-        key = f"stages.{stage}.{name}".removesuffix(".")
-        assert locked[stage, name]["params"]["plan.json"] == {key: entry}
+    locked = {}
+    for member, entry in lock["stages"].items():
+        stage, _, name = member.partition("@")
+        assert stage in RECORDS.keys() | UNMARKED
+        if stage != "plan":
+            ((key, locked[member]),) = entry["params"]["plan.json"].items()
+            assert key == f"stages.{stage}.{name}".removesuffix(".")
         for pattern in RECORDS.get(stage, "").split():
-            assert codes(workspace / pattern.format(name)) == {entry["code"]}, (stage, name)
+            assert codes(workspace / pattern.format(name)) == {locked[member]["code"]}, member
+    stages = plan["stages"]
+    planned = {"report": stages.pop("report")}
+    planned |= {f"{stage}@{name}": entry for stage, members in stages.items() for name, entry in members.items()}
+    missing = planned.keys() - locked.keys()
+    assert not missing, "planned, but never run"
+    assert {member: locked[member] for member in planned} == planned
 
 
 def test_every_stored_result_was_made_by_the_code_of_its_entry_in_the_lock() -> None:
@@ -442,7 +449,7 @@ BAD_RUNS: dict[str, tuple[list[str], list[str], Any, str]] = {
         ["plan"],
         ["experiments", RCIG, "settings"],
         {"learning_rate": -1},
-        f"params.yaml: experiments.{RCIG}.settings.learning_rate: expected learning_rate to be positive, got -1.0",
+        f"experiments.{RCIG}.settings.learning_rate: expected learning_rate to be positive, got -1.0",
     ),
     "settings that do not fit the data": (
         ["preprocess", "mnist_sample"],
@@ -471,8 +478,7 @@ BAD_RUNS: dict[str, tuple[list[str], list[str], Any, str]] = {
 )
 def test_a_bad_run_ends_with_one_line_and_leaves_nothing(tmp_path: Path, case: str) -> None:
     arguments, keys, value, message = BAD_RUNS[case]
-    settings = read_settings()
-    settings |= {"experiments": {RCIG: settings["shared"]["digits"][RCIG]}, "cross_arch": {}, "attack": {}}
+    settings = sections(experiments={RCIG: read_settings()["shared"]["digits"][RCIG]})
     section = settings
     for key in keys[:-1]:
         section = section[key]

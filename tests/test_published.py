@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
-from test_pipeline import EXPERIMENT_STAGES, RCIG
+from test_pipeline import OF_ALL, RCIG, of
 from workspaces import ran, run
 
 yaml = YAML()
@@ -26,7 +26,7 @@ def clone(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_every_set_is_stored_and_nothing_runs_again(clone: Path) -> None:
-    experiments = yaml.load((clone / "params.yaml").read_text())["experiments"]
+    experiments = json.loads((clone / "plan.json").read_text())["stages"]["distill"]
     assert {path.stem for path in (clone / "artifacts" / "distilled").iterdir()} == set(experiments)
     assert ran(clone, "--allow-missing") == []
     stored = sum(path.stat().st_size for path in (clone / "store").rglob("*") if path.is_file())
@@ -43,11 +43,11 @@ def test_the_example_of_the_readme_reads_digits_with_a_pulled_set(clone: Path) -
 @pytest.mark.slow
 def test_a_changed_learning_rate_runs_one_chain_and_shows_its_effect(clone: Path) -> None:
     settings = yaml.load((clone / "params.yaml").read_text())
-    settings["experiments"][RCIG]["settings"]["learning_rate"] = 0.01
+    settings["shared"]["digits"][RCIG]["settings"] = {"learning_rate": 0.01}
     with (clone / "params.yaml").open("w") as file:
         yaml.dump(settings, file)
     run(clone, "dvc", "repro", "preprocess@mnist_sample")
-    assert ran(clone, "--allow-missing") == sorted([*(f"{stage}@{RCIG}" for stage in EXPERIMENT_STAGES), "report"])
+    assert ran(clone, "--allow-missing") == sorted([*of((*OF_ALL, "cross_arch", "attack"), RCIG), "report"])
 
     summary = f"results/distill/{RCIG}/summary.json"
     changed = json.loads(run(clone, "dvc", "metrics", "diff", "--json"))

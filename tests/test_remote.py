@@ -1,5 +1,6 @@
 """DVC remotes over the S3 protocol, against a server on this machine: push, pull, run-cache, and what goes wrong."""
 
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -23,9 +24,21 @@ WITH_KEYS = ENVIRONMENT | {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_MAX_ATTEMPTS": "2",
     "NO_PROXY": "*",
 }
 CONTENT = b"distilled" * 1000
+CONFIG = """
+[core]
+    analytics = false
+    remote = lab
+['remote "lab"']
+    url = s3://lab/sets
+    endpointurl = {}
+    verify = true
+    connect_timeout = 2
+    read_timeout = 2
+"""
 
 
 @pytest.fixture(scope="module")
@@ -49,29 +62,28 @@ def run(folder: Path, *command: str, fails: bool = False) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.fixture
-def repository(address: str, tmp_path: Path) -> Path:
-    """A pipeline that has run once, with a bucket of its own as its remote, to which nothing was pushed."""
-    bucket = tmp_path.name.replace("_", "-").lower()
-    client(address).create_bucket(Bucket=bucket)
-    folder = tmp_path / "repository"
+@pytest.fixture(scope="module")
+def pushed(address: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline that has run once, and what its remote, a bucket, has been pushed. Not to be changed."""
+    client(address).create_bucket(Bucket="lab")
+    folder = tmp_path_factory.mktemp("remote") / "repository"
     folder.mkdir()
     (folder / "dvc.yaml").write_text(PIPELINE)
     (folder / "params.yaml").write_text("steps: 10\n")
     run(folder, "git", "init", "-q")
     run(folder, "dvc", "init", "-q")
-    run(folder, "dvc", "remote", "add", "-q", "-d", "lab", f"s3://{bucket}/sets")
-    for option, value in {
-        "endpointurl": address,
-        "verify": "true",
-        "connect_timeout": "2",
-        "read_timeout": "2",
-    }.items():
-        run(folder, "dvc", "remote", "modify", "lab", option, value)
+    (folder / ".dvc" / "config").write_text(CONFIG.format(address))
     run(folder, "dvc", "repro", "-q")
     run(folder, "git", "add", "-A")
     run(folder, "git", "commit", "-q", "-m", "results")
+    run(folder, "dvc", "push")
     return folder
+
+
+@pytest.fixture
+def repository(pushed: Path, tmp_path: Path) -> Path:
+    """A copy of it, with the same bucket."""
+    return Path(shutil.copytree(pushed, tmp_path / "repository"))
 
 
 def refused(other: Path) -> str:
@@ -88,8 +100,11 @@ def clone(repository: Path) -> Path:
     return other
 
 
+def redirect(folder: Path, address: str) -> None:
+    run(folder, "dvc", "remote", "modify", "lab", "endpointurl", address)
+
+
 def test_what_is_pushed_a_clone_pulls_and_runs_nothing(repository: Path) -> None:
-    run(repository, "dvc", "push")
     other = clone(repository)
     run(other, "dvc", "pull")
     assert (other / "set.npz").read_bytes() == CONTENT
@@ -112,13 +127,12 @@ def test_the_run_cache_knows_results_that_no_commit_holds(repository: Path) -> N
 
 @pytest.mark.slow
 def test_a_dead_remote_is_named_and_loses_nothing(repository: Path) -> None:
-    run(repository, "dvc", "push")
     other = clone(repository)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         dead = f"http://127.0.0.1:{free.getsockname()[1]}"
     for folder in (repository, other):
-        run(folder, "dvc", "remote", "modify", "lab", "endpointurl", dead)
+        redirect(folder, dead)
     assert "127.0.0.1" in refused(other)
     run(repository, "dvc", "push", fails=True)
     assert (repository / "set.npz").read_bytes() == CONTENT
@@ -126,12 +140,12 @@ def test_a_dead_remote_is_named_and_loses_nothing(repository: Path) -> None:
 
 @pytest.mark.slow
 def test_a_remote_that_does_not_answer_is_given_up(repository: Path) -> None:
-    run(repository, "dvc", "push")
     other = clone(repository)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(64)
-        run(other, "dvc", "remote", "modify", "lab", "endpointurl", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        redirect(other, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        run(other, "dvc", "remote", "modify", "lab", "read_timeout", "1")
         assert "timeout" in refused(other).lower()
 
 
@@ -150,28 +164,26 @@ class Refusing(BaseHTTPRequestHandler):
 
 
 def test_a_remote_that_refuses(repository: Path) -> None:
-    run(repository, "dvc", "push")
     other = clone(repository)
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        run(other, "dvc", "remote", "modify", "lab", "endpointurl", f"http://127.0.0.1:{server.server_port}")
+        redirect(other, f"http://127.0.0.1:{server.server_port}")
         assert "Forbidden" in refused(other)
         server.shutdown()
 
 
 @pytest.mark.slow
 def test_a_bucket_that_is_not_there(repository: Path) -> None:
-    run(repository, "dvc", "push")
     other = clone(repository)
     run(other, "dvc", "remote", "modify", "lab", "url", "s3://no-such-bucket/sets")
     assert "set.npz" in refused(other), "what could not be fetched is named"
 
 
 def test_a_damaged_object_is_refused(repository: Path, address: str) -> None:
-    run(repository, "dvc", "push")
     store = client(address)
-    bucket = repository.parent.name.replace("_", "-").lower()
-    (key,) = [found["Key"] for found in store.list_objects_v2(Bucket=bucket)["Contents"]]
-    store.put_object(Bucket=bucket, Key=key, Body=CONTENT[:-1] + b"?")
+    store.create_bucket(Bucket="damaged")
+    (key,) = [found["Key"] for found in store.list_objects_v2(Bucket="lab", Prefix="sets/files/md5/")["Contents"]]
+    store.put_object(Bucket="damaged", Key=key, Body=CONTENT[:-1] + b"?")
     other = clone(repository)
+    run(other, "dvc", "remote", "modify", "lab", "url", "s3://damaged/sets")
     refused(other)

@@ -8,7 +8,7 @@ import pytest
 
 from rcig import train
 from rcig.data.splits import Split, View, whole
-from rcig.judge.protocols import PROTOCOLS
+from rcig.judging.protocols import PROTOCOLS
 from rcig.methods import pool as pools
 from rcig.nets import build
 
@@ -89,13 +89,13 @@ def test_the_learning_rate_that_is_given_is_used() -> None:
 def test_one_step_is_adam_on_the_mean_squared_error() -> None:
     x, y, _ = blobs(6)
     optimizer = optax.sgd(0.1)
-    before = train.start(NET, optimizer, jax.random.key(0))
-    after = train.update(NET, optimizer, before, x, y)
+    before = jax.jit(partial(train.start, NET, optimizer))(jax.random.key(0))
+    after = jax.jit(partial(train.update, NET, optimizer))(before, x, y)
 
     def loss(params: dict) -> jax.Array:
         return 0.5 * ((NET.apply({"params": params}, x) - y) ** 2).mean()
 
-    grad = jax.grad(loss)(before.variables["params"])
+    grad = jax.jit(jax.grad(loss))(before.variables["params"])
     for old, g, new in zip(
         *map(jax.tree.leaves, (before.variables["params"], grad, after.variables["params"])), strict=True
     ):

@@ -202,6 +202,7 @@ def test_moving_the_window_compiles_nothing_anew_and_all_ends_are_drawn_alike() 
     assert int(info["window_end"]) == 5
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_window_and_not_with_the_steps() -> None:
     def mib(window: int, steps: int, **settings: Any) -> float:
         method = unrolled.make(change(window=window, inner_steps=steps, **settings), setup(width=8))

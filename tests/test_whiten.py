@@ -113,6 +113,7 @@ print(hashlib.sha256(b"".join(array.tobytes() for array in found)).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_the_transform_is_the_same_bits_for_any_number_of_threads() -> None:
     found = set()
     for threads in ("1", "2", "3", "8"):

@@ -1,5 +1,7 @@
 """A tiny problem in float64, small real images and a small run: what the engine's tests need."""
 
+import dataclasses
+import shutil
 from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -9,7 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from workspaces import ROOT, read_settings, save_settings
 
+import stages.plan
 from rcig import plan, strict
 from rcig.data.settings import Dataset
 from rcig.data.splits import Split, whole
@@ -107,3 +111,22 @@ def resolved(dataset: Dataset = SAMPLE, size: Mapping[str, Any] | None = None, *
     """The experiment `x` of ten steps of rcig, with what its entry has more or otherwise; its size has nothing."""
     few = {"dataset": "d", "images_per_class": 1, "method": "rcig", "size": "s", "width": 4, "loop": {"steps": 10}}
     return plan.resolve("x", strict.merged(few, entry), {"d": dataset}, {"s": size or {}})
+
+
+def short_run(workspace: Path, prepared: Path, name: str, **changes: Any) -> None:
+    """A folder with the project's code, the preprocessed sample, and the plan of one small experiment on it.
+
+    `changes`: what its entry has more than that of params.yaml, or otherwise.
+    """
+    for part in ("rcig", "stages", "inputs"):
+        (workspace / part).symlink_to(ROOT / part)
+    shutil.copytree(prepared, workspace / "artifacts")
+    settings = read_settings()
+    sections: dict[str, Any] = {section.name: {} for section in dataclasses.fields(plan.Params)}
+    entry = strict.merged(settings["experiments"][name], {"width": 4, "settings": {"pool_size": 2}}, changes)
+    save_settings(
+        workspace, sections | {part: settings[part] for part in ("datasets", "sizes")} | {"experiments": {name: entry}}
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(workspace)
+        stages.plan.main()

@@ -59,6 +59,14 @@ def read_settings() -> dict[str, Any]:
     return content
 
 
+def sections(**given: Any) -> dict[str, Any]:
+    """The sections of a params.yaml of the sample alone, empty but for those that are given."""
+    settings = read_settings()
+    datasets = {"mnist_sample": settings["shared"]["datasets"]["mnist_sample"]}
+    empty = {name: {} for name in ("full_dataset", "experiments", "cross_arch", "attack", "score", "studies")}
+    return {"sizes": settings["sizes"], "datasets": datasets} | empty | given
+
+
 def save_settings(workspace: Path, settings: dict[str, Any]) -> None:
     with (workspace / "params.yaml").open("w") as file:
         YAML(typ="safe").dump(settings, file)

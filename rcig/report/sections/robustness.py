@@ -39,6 +39,7 @@ def robust_scores(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]
     keys, match = [*IDENTITY, "width"], ["dataset", "storage", "width"]
     means = judged.groupby([*keys, "storage", "protocol"], sort=False)["value"].mean().unstack("protocol").reset_index()
     means = means.reindex(columns=[*keys, "storage", "loo2023", "loo2023_augmented", "loo2023_hard"])
+    means = means[means["loo2023"].notna()]
     randoms = means[means["method"] == "random_real"]
     records = []
     for _, one in means[means["loo2023_hard"].notna() & (means["method"] != "random_real")].iterrows():
