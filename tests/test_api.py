@@ -124,7 +124,7 @@ def test_what_cannot_be_distilled(case: str) -> None:
 
 
 def test_what_cannot_be_judged(distilled: DistilledSet) -> None:
-    with pytest.raises(ParamsError, match="expected one of loo2023, .* got 'loo2024'"):
+    with pytest.raises(ParamsError, match=r"expected one of loo2023, .* got 'loo2024'"):
         rcig.judge(distilled, spots(9, 1), "loo2024")
     with pytest.raises(DataError, match=r"images \(8, 8, 1\) of 3 classes, the test images are \(8, 8, 3\)"):
         rcig.judge(distilled, (IMAGES.repeat(3, 3), LABELS))

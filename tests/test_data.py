@@ -14,7 +14,7 @@ from rcig import store, whiten
 from rcig.data import catalogue, real, sources, splits
 from rcig.data.sources import Part
 from rcig.errors import DataError
-from stages import distill, preprocess
+from stages import distill
 from stages import plan as stage_plan
 from stages import study as stage_study
 

@@ -41,7 +41,7 @@ from rcig.report.sections import (
     times,
     training,
 )
-from rcig.run import studies
+from rcig.run import studies as study_tables
 from rcig.run.settings import Loop, Run, Study
 
 EXPERIMENTS = {
@@ -279,8 +279,8 @@ def study_rows(name: str) -> Rows:
 
 def measured(name: str, tmp_path: Path) -> Measured:
     path = tmp_path / f"{name}.csv"
-    studies.save(path, name, STUDIES[name], study_rows(name))
-    return Measured(STUDIES[name], studies.read(path, STUDIES[name]))
+    study_tables.save(path, name, STUDIES[name], study_rows(name))
+    return Measured(STUDIES[name], study_tables.read(path, STUDIES[name]))
 
 
 def predicted(seeds: int) -> predictions.Predictions:
@@ -294,7 +294,7 @@ def predicted(seeds: int) -> predictions.Predictions:
 def make_results(folder: Path) -> Path:
     """Everything that the other stages leave for all experiments and studies."""
     for name, study in STUDIES.items():
-        studies.save(folder / "study" / f"{name}.csv", name, study, study_rows(name))
+        study_tables.save(folder / "study" / f"{name}.csv", name, study, study_rows(name))
     save_rows(folder / "full_dataset" / "cifar10.csv", full_rows())
     predictions.save(folder / "full_dataset" / "cifar10-predictions.npz", *predicted(seeds=1))
     (folder / "data").mkdir()
@@ -1115,9 +1115,9 @@ def test_backward_images_show_every_point(tmp_path: Path) -> None:
 
 def read_back(study: Study, tmp_path: Path) -> Measured:
     """What is read of a study whose points are all measured, with some values."""
-    rest = {name: value for name, value in study_rows("backward_images")[0].items() if name in studies.MEASURED}
-    studies.save(tmp_path / "s.csv", "s", study, [point | rest for point in study.points])
-    return Measured(study, studies.read(tmp_path / "s.csv", study))
+    rest = {name: value for name, value in study_rows("backward_images")[0].items() if name in study_tables.MEASURED}
+    study_tables.save(tmp_path / "s.csv", "s", study, [point | rest for point in study.points])
+    return Measured(study, study_tables.read(tmp_path / "s.csv", study))
 
 
 def test_what_a_point_does_not_say_is_as_in_the_base(tmp_path: Path) -> None:
