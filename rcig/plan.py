@@ -46,7 +46,7 @@ STEPS = {
 """outer steps of the paper by dataset and images per class (Loo et al. 2023, table 7): `steps: published`"""
 NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 NOTHING = "inputs/none"
-"""the empty file that an experiment needs which needs none"""
+"""the file that an experiment needs which needs none"""
 DEFAULTS: dict[str, Any] = {
     "seeds": [0],
     "chunk": None,

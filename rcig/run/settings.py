@@ -62,7 +62,7 @@ class Run:
     mirror: bool
     """whether networks see every image together with its mirror image"""
     needs: str
-    """file that the run reads beside the dataset: a set, hardness scores; inputs/none is empty"""
+    """file that the run reads beside the dataset: a set, hardness scores; inputs/none says nothing"""
     seeds: tuple[int, ...]
     chunk: Annotated[int, POSITIVE] | None
     """training images that a seed may see, none shared by two seeds; null: all but the held-out ones"""
