@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 READY := .venv/.ready
+# Compiled code is kept for the next time, by machine, as clones may be shared by several.
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax/$(shell uname -n)
 
 .PHONY: demo test test-fast check repro
 

@@ -60,6 +60,10 @@ def distil(
     entry = strict.merged({"width": width, "loop": {"steps": steps}, "settings": settings}, dict(experiment or {}), raw)
     run = plan.resolve("distil", entry, {YOURS: known_data}, {YOURS: {}}).run
     loaded = real.from_arrays(images, labels, names, known_data)
+    if not len(loaded.held_out.members):
+        raise DataError(
+            "images: too few to hold some out; give at least 10 of each class, or dataset={'held_out': 0.5}"
+        )
     with jax.set_mesh(passes.all_devices()), tempfile.TemporaryDirectory() as folder:
         made = runs.distil(source_of(run, known_data, loaded), run, Path(folder), method, show=_told)
     meta = runs.meta(made, loaded, {"code": None, "data": None}) | {"depth": known_data.depth}
@@ -87,7 +91,7 @@ def described(images: np.ndarray, labels: np.ndarray, given: Mapping[str, Any] =
 
 
 def depth(resolution: int) -> int:
-    """Stages of the convolutional network, after which images are 3 or 4 pixels wide as in the paper."""
+    """Stages of the convolutional network, after which images are about 4 pixels wide, as in the paper."""
     return max(1, round(math.log2(resolution)) - 2)
 
 
@@ -113,7 +117,8 @@ def judge(
     """Test accuracy of networks that are trained on nothing but the set, by a protocol of rcig.judging.protocols.
 
     `on`: the name of a dataset that the pipeline has prepared in this folder, or test images and class numbers as for
-    `distil`, which are whitened as the set was.
+    `distil`, which are whitened as the set was. Raises DataError for images of another shape or more classes, and
+    ParamsError for an unknown protocol and where the whitening is not known.
 
     >>> rcig.judge(distilled, (test_images, test_labels), width=32).mean
     0.87

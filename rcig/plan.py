@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from rcig import fingerprint, strict
+from rcig.data import catalogue
 from rcig.data.settings import Dataset
 from rcig.errors import ParamsError
 from rcig.fields import POSITIVE, known
@@ -30,7 +31,7 @@ from rcig.judging.membership import Attack
 from rcig.judging.subject import Judged
 from rcig.methods import basis as bases
 from rcig.methods import registry
-from rcig.run.settings import Run, Study
+from rcig.run.settings import Loop, Run, Study
 
 MIRRORED = 1000
 """distilled images of the largest set that is mirrored (Loo et al. 2023, appendix C)"""
@@ -44,7 +45,7 @@ STEPS = {
     "imagewoof": {1: 6000, 10: 3000},
 }
 """outer steps of the paper by dataset and images per class (Loo et al. 2023, table 7): `steps: published`"""
-NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
+NAME = re.compile(r"\w[\w-]{0,79}", re.ASCII)
 NOTHING = "inputs/none"
 """the file that an experiment needs which needs none"""
 DEFAULTS: dict[str, Any] = {
@@ -114,12 +115,19 @@ def read(path: Path) -> tuple[Params, bytes]:
 
 def make(params: Params, root: Path = Path()) -> dict[str, Any]:
     """Stage -> its entry, or member -> entry: {settings, modules, code}. Raises ParamsError naming the key."""
+    for name, dataset in params.datasets.items():
+        known(f"datasets.{name}", "dataset", name, catalogue.SOURCES)
+        _check_depth(f"datasets.{name}", dataset)
+    for name, size in params.sizes.items():
+        _check_size(f"sizes.{name}", size)
     experiments = {name: experiment_of(params, name) for name in params.experiments}
     studies = {name: study_of(params, name) for name in params.studies}
-    for name in params.full_dataset:
+    for name, full in params.full_dataset.items():
         known(f"full_dataset.{name}", "dataset", name, params.datasets)
-    for name, one in experiments.items():
-        _check_needs(f"experiments.{name}", one.run, params, root)
+        if not 0 <= full.seed < 2**32:
+            raise ParamsError(f"full_dataset.{name}.seed: expected seed from 0 to below 2**32, got {full.seed}")
+    for name in experiments:
+        _check_needs(f"experiments.{name}", name, experiments, params.score, root)
 
     def entry(settings: dict[str, Any], *modules: str) -> dict[str, Any]:
         return {"settings": settings, "modules": modules, "code": fingerprint.of(modules, root)}
@@ -161,19 +169,19 @@ def make(params: Params, root: Path = Path()) -> dict[str, Any]:
             for name, study in studies.items()
         },
         "report": entry(
-            {
-                "experiments": list(experiments),
-                "datasets": [
-                    name
-                    for name in params.datasets
-                    if name in params.full_dataset or any(one.run.dataset == name for one in experiments.values())
-                ],
-                "full_dataset": list(params.full_dataset),
-                "studies": {name: dataclasses.asdict(study) for name, study in studies.items()},
-            },
-            "stages.report",
-            *_modules_in("rcig.report.sections", root),
+            _contents(params, experiments, studies), "stages.report", *_modules_in("rcig.report.sections", root)
         ),
+    }
+
+
+def _contents(params: Params, experiments: Mapping[str, Experiment], studies: Mapping[str, Study]) -> dict[str, Any]:
+    """What is in the report, in its order."""
+    used = {one.run.dataset for one in experiments.values()} | params.full_dataset.keys()
+    return {
+        "experiments": list(experiments),
+        "datasets": [name for name in params.datasets if name in used],
+        "full_dataset": list(params.full_dataset),
+        "studies": {name: dataclasses.asdict(study) for name, study in studies.items()},
     }
 
 
@@ -206,8 +214,6 @@ def resolve(
     known(f"{where}.size", "size", raw["size"], sizes)
     size, dataset = sizes[raw["size"]], datasets[raw["dataset"]]
     by_method = {"settings": {}} | dict(size)
-    for key in by_method["settings"]:
-        known(f"sizes.{raw['size']}.settings.{key}", "method", key, {*registry.METHODS, *registry.METHODS.values()})
     whole = strict.merged(DEFAULTS, {key: by_method[key] for key in by_method if key != "settings"}, raw)
     module = registry.module_of(f"{where}.method", raw["method"])
     settings = _settings(f"{where}.settings", raw["method"], module, by_method["settings"], whole["settings"])
@@ -217,7 +223,10 @@ def resolve(
         if stage in whole
     }
     count = strict.convert(Annotated[int, POSITIVE], raw["images_per_class"], f"{where}.images_per_class")
-    loop = whole.get("loop", {}) if getattr(registry.load(module), "LEARNS", True) else {"steps": 0}
+    loop = whole.get("loop", {})
+    if not getattr(registry.load(module), "LEARNS", True):
+        strict.given(Loop, _loop(where, loop, raw["dataset"], count), f"{where}.loop")
+        loop = {"steps": 0}
     whole |= {
         "module": module,
         "mirror": dataset.mirror and count * dataset.classes <= MIRRORED,
@@ -229,6 +238,24 @@ def resolve(
     if "evaluate" in judging:
         _check_parts(where, run, judging["evaluate"])
     return Experiment(run, judging)
+
+
+def _check_size(where: str, size: Mapping[str, Any]) -> None:
+    """Raise ParamsError for what no experiment of a size could use, whether there is one or not."""
+    own = {"dataset", "images_per_class", "method", "module", "mirror", "size", "needs"}
+    for key in size:
+        known(f"{where}.{key}", "key", str(key), {one.name for one in dataclasses.fields(Run)} - own | set(JUDGING))
+    for part, kind in {"loop": Loop, **JUDGING}.items():
+        given = size.get(part, {})
+        if part == "loop" and isinstance(given, Mapping) and given.get("steps") == "published":
+            given = {key: value for key, value in given.items() if key != "steps"}
+        strict.given(kind, given, f"{where}.{part}")
+    settings = size.get("settings", {})
+    if not isinstance(settings, Mapping):
+        raise ParamsError(f"{where}.settings: expected a mapping from methods to their settings, got {settings!r}")
+    for key, given in settings.items():
+        known(f"{where}.settings.{key}", "method", key, {*registry.METHODS, *registry.METHODS.values()})
+        strict.given(registry.load(registry.METHODS.get(str(key), str(key))).Settings, given, f"{where}.settings.{key}")
 
 
 def _settings(where: str, method: str, module: str, sizes: Mapping[str, Any], own: Any) -> Any:
@@ -259,8 +286,15 @@ def _loop(where: str, loop: Any, dataset: str, images_per_class: int) -> Any:
     return dict(loop) | {"steps": steps[images_per_class]}
 
 
+def _check_depth(where: str, dataset: Dataset) -> None:
+    side = dataset.resolution + (4 if dataset.channels == 1 else 0)  # grey images are padded, see rcig.nets.conv
+    if side >> dataset.depth == 0:
+        raise ParamsError(f"{where}.depth: {dataset.depth} stages that halve {side} pixels leave none; lower it")
+
+
 def _check(where: str, run: Run, dataset: Dataset) -> None:
     """Raise ParamsError for a run whose parts do not fit each other or its dataset; warn of what is odd."""
+    _check_depth(f"datasets.{run.dataset}", dataset)
     file = registry.load(run.module)
     images, pixels = run.images_per_class * dataset.classes, dataset.resolution**2 * dataset.channels
     if not getattr(file, "LEARNS", True):
@@ -278,6 +312,10 @@ def _check(where: str, run: Run, dataset: Dataset) -> None:
         raise ParamsError(
             f"{where}.needs: nothing reads {run.needs}; set needs: {NOTHING}, or initialisation: stored, or hardness"
         )
+    if max(run.seeds) >= 2**32:
+        raise ParamsError(f"{where}.seeds: expected seeds below 2**32, got {max(run.seeds)}")
+    if run.initialisation == "stored" and run.boost is not None:
+        raise ParamsError(f"{where}.boost: every block would start from the same stored images; set boost: null")
     if run.module == "external" and len(run.seeds) > 1:
         raise ParamsError(f"{where}.seeds: a set made elsewhere is one set, got {list(run.seeds)}; give one seed")
     if run.basis is not None and run.basis > pixels:
@@ -304,6 +342,8 @@ def _check(where: str, run: Run, dataset: Dataset) -> None:
 
 
 def _check_parts(where: str, run: Run, evaluate: Evaluate) -> None:
+    if len(set(evaluate.protocols)) < len(evaluate.protocols):
+        raise ParamsError(f"{where}.evaluate.protocols: expected different ones, got {', '.join(evaluate.protocols)}")
     for count in evaluate.parts:
         if count >= run.images_per_class:
             raise ParamsError(
@@ -319,16 +359,32 @@ def _check_parts(where: str, run: Run, evaluate: Evaluate) -> None:
         raise ParamsError(f"{where}.evaluate.parts: a set made elsewhere is in no order by class; give none")
 
 
-def _check_needs(where: str, run: Run, params: Params, root: Path) -> None:
-    """Raise ParamsError where the file that an experiment needs is not there and no stage makes it."""
-    made = {f"artifacts/distilled/{name}.npz" for name in params.experiments}
-    made |= {f"artifacts/scores/{name}.npz" for name in params.score}
+def _check_needs(
+    where: str, name: str, experiments: Mapping[str, Experiment], score: Iterable[str], root: Path
+) -> None:
+    """Raise ParamsError where the file that an experiment needs is none, or is of another dataset, or of itself."""
+    run = experiments[name].run
+    makers = {f"artifacts/distilled/{one}.npz": one for one in experiments} if run.hardness is None else {}
+    makers |= {f"artifacts/scores/{one}.npz": one for one in score} if run.hardness is not None else {}
     path = root / run.needs
-    if run.needs not in made and not path.exists() and not path.with_name(f"{path.name}.dvc").exists():
-        raise ParamsError(
-            f"{where}.needs: no file {run.needs}, and no stage makes one of that name; correct it, or pin the file by"
-            f" `dvc add {run.needs}`"
-        )
+    if run.needs != Path(run.needs).as_posix() or Path(run.needs).is_absolute() or ".." in run.needs:
+        raise ParamsError(f"{where}.needs: expected a plain path inside of this folder, got {run.needs!r}")
+    if run.needs not in makers:
+        if not path.is_file() and not path.with_name(f"{path.name}.dvc").is_file():
+            raise ParamsError(
+                f"{where}.needs: no file {run.needs!r}, and no stage makes such a one of that name; correct it, or pin"
+                f" the file by `dvc add {run.needs}`"
+            )
+        return
+    chain = [name]
+    while run.needs in makers:
+        maker = makers[run.needs]
+        if experiments[maker].run.dataset != run.dataset:
+            raise ParamsError(f"{where}.needs: {run.needs} is of {experiments[maker].run.dataset}, not {run.dataset}")
+        chain.append(maker)
+        if maker in chain[:-1]:
+            raise ParamsError(f"{where}.needs: goes in a circle: {' needs '.join(chain)}")
+        run = experiments[maker].run
 
 
 def _asked_for(params: Params, stage: str) -> Iterator[str]:
@@ -371,6 +427,8 @@ def study_of(params: Params, name: str) -> Study:
     where = f"studies.{name}"
     entry = strict.parse(StudyEntry, params.studies[name], where)
     base = resolve(f"{where}.base", entry.base, params.datasets, params.sizes).run
+    if base.needs != NOTHING:
+        raise ParamsError(f"{where}.base.needs: a study reads no file beside its dataset; set needs: {NOTHING}")
     if base.boost is not None:
         raise ParamsError(f"{where}.base.boost: a study measures one run at a time; set boost: null")
     if not dataclasses.fields(base.settings):
@@ -380,21 +438,22 @@ def study_of(params: Params, name: str) -> Study:
         raise ParamsError(f"{where}.grids: figure {entry.figure} needs a grid that varies {', '.join(needed)}")
     points: dict[Any, dict[str, Any]] = {}  # of equal settings the first point alone
     for i, grid in enumerate(entry.grids):
-        for settings, point in _points(f"{where}.grids[{i}]", base, grid):
+        for settings, point in _points(f"{where}.grids[{i}]", base, grid, params.datasets[base.dataset].classes):
             points.setdefault(settings, point)
     varied = tuple(dict.fromkeys(name for grid in entry.grids for name in grid))
     dataset = params.datasets[base.dataset]
     return Study(dataset, base, varied, tuple(points.values()), entry.figure, entry.timing_steps)
 
 
-def _points(where: str, base: Run, grid: Mapping[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _points(where: str, base: Run, grid: Mapping[str, Any], classes: int) -> Iterator[tuple[Any, dict[str, Any]]]:
     """(settings, values) of all combinations of one grid."""
     hints = typing.get_type_hints(type(base.settings), include_extras=True)
     for name in grid:
         known(f"{where}.{name}", "setting", name, hints)
     lists = {name: types.GenericAlias(tuple, (hints[name], ...)) for name in grid}
     typed = {name: strict.convert(lists[name], values, f"{where}.{name}") for name, values in grid.items()}
-    fixed = registry.load(base.module).MEMBERS[base.method].fixed
+    file = registry.load(base.module)
+    fixed = file.MEMBERS[base.method].fixed
     for name, values in typed.items():
         if not values:
             raise ParamsError(f"{where}.{name}: expected at least one value, got none")
@@ -408,7 +467,10 @@ def _points(where: str, base: Run, grid: Mapping[str, Any]) -> Iterator[tuple[An
         chosen = dict(zip(typed, indices, strict=True))
         point = {name: typed[name][i] for name, i in chosen.items()}
         try:
-            yield dataclasses.replace(base.settings, **point), point
+            settings = dataclasses.replace(base.settings, **point)
+            if hasattr(file, "check"):
+                file.check(settings, base.images_per_class * classes * (2 if base.mirror else 1), classes)
+            yield settings, point
         except ParamsError as error:
             place = ", ".join(f"{name}[{i}]" for name, i in chosen.items())
             raise ParamsError(f"{where}.{place}: {error}") from None
@@ -421,15 +483,24 @@ def _check_names(section: str, entries: Any) -> None:
     for name in entries:
         if not NAME.fullmatch(str(name)):
             raise ParamsError(
-                f"{section}: expected names of at most 80 letters, digits, - and _, got {str(name)[:90]!r}; rename it"
+                f"{section}: expected names of at most 80 letters, digits, - and _, not beginning with -,"
+                f" got {str(name)[:90]!r}; rename it"
             )
-    groups = [list(group) for group in getattr(entries, "merge", None) or []]
-    own = [key for key in entries if not any(key in group for group in groups)]
     seen: set[str] = set()
-    for name in itertools.chain(own, *groups):
+    for name in _names(entries):
         if name in seen:
             raise ParamsError(f"{section}: two entries have the name {name!r}; rename one of them")
         seen.add(name)
+
+
+def _names(entries: Any) -> Iterator[str]:
+    """The keys of a mapping that ruamel has read, then those of the groups merged into it: a name as often as given."""
+    if hasattr(entries, "non_merged_items"):
+        yield from (name for name, _ in entries.non_merged_items())
+        for group in entries.merge:
+            yield from _names(group)
+    else:
+        yield from entries
 
 
 def _plain(node: Any) -> Any:

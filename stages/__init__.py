@@ -1,1 +1,1 @@
-"""One small script per stage of dvc.yaml: read params.yaml, load, call rcig, save."""
+"""One small script per stage of dvc.yaml: read plan.json, load, call rcig, save."""

@@ -38,7 +38,7 @@ def main() -> None:
 def make_workspace() -> None:
     """Copy the pipeline as it stands, with the experiments of the demo's dataset only, and no studies."""
     plan.read(Path("params.yaml"))
-    for part in ("rcig", "stages", "inputs"):
+    for part in ("rcig", "stages", "inputs", "released"):
         shutil.copytree(part, DEMO / part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("dvc.yaml", ".dvcignore"):
         shutil.copy(part, DEMO / part)

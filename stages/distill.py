@@ -32,7 +32,8 @@ def main(name: str) -> None:
         "versions": {package: importlib.metadata.version(package) for package in ("jax", "numpy", "flax", "optax")},
         "revision": revision(),
     }
-    checkpoints = runs.CHECKPOINTS / f"{name}-{runs.digest(code, data, dataset, settings)}"
+    read = f"{data} {store.fingerprint([Path(settings.needs)])}"
+    checkpoints = runs.CHECKPOINTS / f"{name}-{runs.digest(code, read, dataset, settings)}"
     show = painter(PREVIEWS / f"{name}.png", name, loaded.whitening) if writes and settings.loop.steps else None
     with jax.set_mesh(passes.all_devices()):
         made = runs.distil(source_of(settings, dataset, loaded), settings, checkpoints, name, show)

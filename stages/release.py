@@ -16,15 +16,24 @@ from rcig.run.distil import OF_ITS_MAKER
 from stages.common import run
 
 RELEASED = Path("released")
+SHARED = ("dataset", "images_per_class", "method", "seeds", "code", "data")
+"""what a set and its summary both say"""
 
 
 def main(path: str, results: str) -> None:
     arrays, meta = saved.load(Path(path))
-    summary = json.loads((Path(results) / "summary.json").read_text())
+    try:
+        summary = json.loads((Path(results) / "summary.json").read_text())
+        curve = (Path(results) / "curve.csv").read_text()
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{results}: no results of a distillation ({error}); name the folder of its summary") from None
     missing = [name for name in (*OF_ITS_MAKER, "code", "data", "heldout_accuracy") if name not in summary]
     if missing:
         raise StoreError(f"{results}/summary.json: lacks {', '.join(missing)}; is it the summary of {path}?")
-    summary |= {"arrays": store.digest(arrays, store.LEARNED), "curve": (Path(results) / "curve.csv").read_text()}
+    other = [name for name in SHARED if meta.get(name) != summary.get(name)]
+    if other:
+        raise StoreError(f"{results}/summary.json: {', '.join(other)} are not those of {path}; is it that set's?")
+    summary |= {"arrays": store.digest(arrays, store.LEARNED), "curve": curve}
     arrays["meta"] = np.asarray(json.dumps(meta | {"record": summary}, sort_keys=True))
     target = RELEASED / Path(path).name
     store.save(target, store.DISTILLED, **arrays)

@@ -64,7 +64,8 @@ def collect(
     without its file, and for a file that is not a table of results.
     """
     for dataset in datasets:
-        _require_any(results, f"dataset {dataset!r}", (_FACTS,), dataset)
+        for part in (_FACTS, _SAMPLES):
+            _require_any(results, f"dataset {dataset!r}", (part,), dataset)
     for dataset in full_dataset:
         _require_any(results, f"all of dataset {dataset!r}", (_FULL,), dataset)
     for experiment in experiments:

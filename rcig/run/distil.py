@@ -60,11 +60,17 @@ def distil(source: Source, run: Run, checkpoints: Path, label: str, show: Show |
 
 
 def record_of(run: Run, real: Real) -> Record | None:
-    """What the maker of a released set says of it. Raises StoreError for one that was whitened otherwise."""
+    """What the maker of a released set says of it. Raises StoreError for one of another whitening."""
     module = method_of(run)
     if not hasattr(module, "record"):
         return None
     record: Record = module.record(run.settings, Path(run.needs))
+    if list(run.seeds) != record.meta["seeds"]:
+        raise StoreError(f"{run.needs}: has the seeds {record.meta['seeds']}, got {list(run.seeds)}; give them all")
+    if record.meta["mirror"] != run.mirror:
+        raise StoreError(
+            f"{run.needs}: was distilled with mirror: {str(record.meta['mirror']).lower()}; correct its dataset"
+        )
     for name in ("mean", "std"):
         if not np.array_equal(np.float32(record.meta[name]), getattr(real.whitening, name)):
             raise StoreError(

@@ -63,7 +63,7 @@ def by_misses(
     """
     records = []
     for experiment, found in predictions.items():
-        dataset = datasets[experiment]
+        dataset = datasets.get(experiment, "")
         if dataset not in references:
             continue
         count = references[dataset].predicted[..., 0].size
