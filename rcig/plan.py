@@ -372,8 +372,8 @@ def _check_needs(
     if run.needs not in makers:
         if not path.is_file() and not path.with_name(f"{path.name}.dvc").is_file():
             raise ParamsError(
-                f"{where}.needs: no file {run.needs!r}, and no stage makes such a one of that name; correct it, or pin"
-                f" the file by `dvc add {run.needs}`"
+                f"{where}.needs: no file {run.needs}, and no stage makes one of that name; correct it, or pin the"
+                f" file by `dvc add {run.needs}`"
             )
         return
     chain = [name]

@@ -1,5 +1,6 @@
 """Sets that were made elsewhere: by another tool, in every accepted form, and by another machine, with its record."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,8 @@ SEEDS = [3, 5]
 def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A set of two seeds, released."""
     random = np.random.default_rng(1)
-    meta = {"method": "rcig", "dataset": "d", "seeds": SEEDS}
+    shared = {"method": "rcig", "dataset": "d", "images_per_class": 2, "seeds": SEEDS, "code": "c", "data": "d"}
+    meta = shared | {"mirror": False}
     meta |= {"mean": WHITENING.mean.tolist(), "std": WHITENING.std.tolist()}
     store.save(
         tmp_path / "made.npz",
@@ -149,8 +151,8 @@ def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pixels=np.zeros((2, 4, 6, 6, 3), np.uint8),
         meta=json.dumps(meta),
     )
-    summary = {name: f"of {name}" for name in OF_ITS_MAKER}
-    store.save_json(tmp_path / "summary.json", summary | {"code": "c", "data": "d", "heldout_accuracy": 0.5})
+    summary = {name: f"of {name}" for name in OF_ITS_MAKER} | shared
+    store.save_json(tmp_path / "summary.json", summary | {"heldout_accuracy": 0.5})
     (tmp_path / "curve.csv").write_text("seed,step\n3,10\n")
     monkeypatch.chdir(tmp_path)
     release.main("made.npz", ".")
@@ -165,7 +167,8 @@ def test_a_released_set_is_the_one_that_was_made_at_each_seed(released: Path) ->
             np.testing.assert_array_equal(getattr(found, name), made[name][i])
     record = stored.record(stored.Settings(), released)
     assert record.curve == "seed,step\n3,10\n"
-    assert {name: record.made[name] for name in OF_ITS_MAKER} == {name: f"of {name}" for name in OF_ITS_MAKER}
+    expected = {name: f"of {name}" for name in OF_ITS_MAKER} | {"method": "rcig"}
+    assert {name: record.made[name] for name in OF_ITS_MAKER} == expected
     assert meta.items() <= record.meta.items(), "what the file said before is still there"
 
 
@@ -196,7 +199,7 @@ def test_released_sets_that_do_not_fit(released: Path) -> None:
 
 
 def test_a_released_set_that_was_whitened_otherwise(released: Path) -> None:
-    run = resolved(method="stored", needs=str(released)).run
+    run = resolved(method="stored", needs=str(released), seeds=SEEDS).run
     loaded = real.Real(*2 * [splits.whole(splits.Split(REAL, np.zeros(200, np.int32)))], WHITENING, ["a", "b"])
     assert record_of(run, loaded) is not None
     other = loaded._replace(whitening=WHITENING._replace(std=2 * WHITENING.std))
@@ -204,7 +207,23 @@ def test_a_released_set_that_was_whitened_otherwise(released: Path) -> None:
         record_of(run, other)
 
 
+def test_a_released_set_is_taken_with_all_its_seeds_and_as_it_was_distilled(released: Path) -> None:
+    loaded = real.Real(*2 * [splits.whole(splits.Split(REAL, np.zeros(200, np.int32)))], WHITENING, ["a", "b"])
+    run = resolved(method="stored", needs=str(released), seeds=[3]).run
+    with pytest.raises(StoreError, match=r"has the seeds \[3, 5\], got \[3\]; give them all"):
+        record_of(run, loaded)
+    run = dataclasses.replace(run, seeds=tuple(SEEDS), mirror=True)
+    with pytest.raises(StoreError, match="was distilled with mirror: false; correct its dataset"):
+        record_of(run, loaded)
+
+
 def test_a_summary_of_something_else_is_not_released(released: Path) -> None:
+    other = json.loads(Path("summary.json").read_text()) | {"dataset": "e"}
+    store.save_json(Path("summary.json"), other)
+    with pytest.raises(StoreError, match=r"summary\.json: dataset are not those of made\.npz; is it that set's\?"):
+        release.main("made.npz", ".")
+    with pytest.raises(StoreError, match=r"nowhere: no results of a distillation .*; name the folder of its summary"):
+        release.main("made.npz", "nowhere")
     store.save_json(Path("summary.json"), {"method": "rcig"})
     with pytest.raises(StoreError, match=r"summary\.json: lacks size, .*; is it the summary of made\.npz\?"):
         release.main("made.npz", ".")

@@ -528,6 +528,54 @@ def test_an_experiment_may_need_a_file_that_is_there_or_pinned(raw: dict[str, An
         (tmp_path / name).unlink()
 
 
+def test_what_an_experiment_needs_is_of_its_dataset_and_not_of_itself(raw: dict[str, Any]) -> None:
+    entry = raw["experiments"][RCIG] | {"initialisation": "stored"}
+
+    def needing(**needs: str) -> dict[str, Any]:
+        return raw | {"experiments": {name: entry | {"needs": path} for name, path in needs.items()}}
+
+    with pytest.raises(ParamsError, match=r"experiments\.a\.needs: goes in a circle: a needs b needs a"):
+        made(needing(a="artifacts/distilled/b.npz", b="artifacts/distilled/a.npz"))
+    for path in ("/etc/passwd", "../set.npz", ""):
+        with pytest.raises(ParamsError, match=r"experiments\.a\.needs: expected a plain path inside of this folder"):
+            made(needing(a=path))
+    other = needing(a="artifacts/distilled/b.npz")
+    other["datasets"] = raw["datasets"] | {"mnist": raw["datasets"][DATASET]}
+    other["experiments"]["b"] = raw["experiments"][RCIG] | {"dataset": "mnist"}
+    with pytest.raises(ParamsError, match=rf"a\.needs: artifacts/distilled/b\.npz is of mnist, not {DATASET}"):
+        made(other)
+    with pytest.raises(ParamsError, match=r"boost: every block would start from the same stored images"):
+        made(raw | {"experiments": {RCIG: raw["experiments"][RCIG], "a": entry | BOOSTED}})
+
+
+DATASET = "mnist_sample"
+BOOSTED = {"needs": f"artifacts/distilled/{RCIG}.npz", "images_per_class": 2, "boost": {"block": 1}}
+SIZES: dict[str, tuple[dict[str, Any], str]] = {
+    "a typo in a setting": (
+        {"settings": {"implicit": {"learing_rate": 1}}},
+        r"sizes\.x\.settings\.implicit\.learing_rate: unknown key",
+    ),
+    "no method": ({"settings": {"implict": {}}}, r"sizes\.x\.settings\.implict: unknown method 'implict'"),
+    "settings of nothing": ({"settings": None}, r"sizes\.x\.settings: expected a mapping"),
+    "what a size cannot give": ({"mirror": True}, r"sizes\.x\.mirror: unknown key 'mirror'"),
+    "no loop": ({"loop": 7}, r"sizes\.x\.loop: expected a mapping"),
+    "a typo in judging": ({"evaluate": {"netwroks": 2}}, r"sizes\.x\.evaluate\.netwroks: unknown key"),
+}
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_a_size_is_checked_whether_it_is_used_or_not(raw: dict[str, Any], case: str) -> None:
+    size, message = SIZES[case]
+    with pytest.raises(ParamsError, match=message):
+        made(raw | {"sizes": raw["sizes"] | {"x": size}})
+
+
+def test_a_depth_that_leaves_no_pixels(raw: dict[str, Any]) -> None:
+    datasets = {name: entry | {"depth": 9} for name, entry in raw["datasets"].items()}
+    with pytest.raises(ParamsError, match=r"depth: 9 stages that halve 32 pixels leave none; lower it"):
+        made(raw | {"datasets": datasets})
+
+
 @pytest.mark.parametrize("section", ["cross_arch", "attack", "score"])
 def test_a_judging_section_repeats_the_experiments_entry(raw: dict[str, Any], section: str) -> None:
     entry = raw["experiments"][RCIG]
@@ -601,9 +649,11 @@ def test_two_experiments_of_one_name(tmp_path: Path, experiments: str, message: 
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["a b", "../a", "a.b", "a;b", "'$(a)'", "é", "''", "a" * 81])
+@pytest.mark.parametrize("name", ["a b", "../a", "a.b", "a;b", "'$(a)'", "é", "''", "a" * 81, "-a", "--help"])
 def test_names_that_no_command_line_should_meet(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ParamsError, match=r"experiments: expected names of at most 80 letters, digits, - and _, got '"):
+    with pytest.raises(
+        ParamsError, match=r"experiments: expected names of at most 80 letters, digits, - and _, .*got '"
+    ):
         plan.read(write(tmp_path, f"  {name}: *one\n"))
 
 
