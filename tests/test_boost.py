@@ -65,6 +65,7 @@ def boosted(block: int, mobility: float, **changes: Any) -> Run:
 ALONE = dataclasses.replace(SMALL, images_per_class=1)
 
 
+@pytest.mark.slow
 def test_one_block_is_the_plain_method() -> None:
     plain, curve = grown(SMALL)
     one, other = grown(boosted(2, 0.0))
