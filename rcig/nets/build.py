@@ -12,7 +12,7 @@ from flax import linen as nn
 from rcig.errors import ParamsError
 from rcig.nets.classic import AlexNetBody, ResNet18Body, VGG11Body
 from rcig.nets.conv import ConvBody
-from rcig.nets.layers import BatchNorm, GroupNorm
+from rcig.nets.layers import BatchNorm, GroupNorm, lecun_normal
 from rcig.nets.modern import EfficientNetB0Body, ViTBody
 
 Variables = dict[str, Any]
@@ -71,7 +71,7 @@ class Classifier(nn.Module):
     """whether an image's logits never depend on the other images of its batch, as they do with batch norm"""
 
     def setup(self) -> None:
-        self.head = nn.Dense(self.classes)
+        self.head = nn.Dense(self.classes, kernel_init=lecun_normal)
 
     def features(self, images: jax.Array, train: bool = False) -> jax.Array:
         count = len(images)

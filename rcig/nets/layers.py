@@ -4,8 +4,10 @@ Images come last because that is the fast layout on a CPU: every shifted view th
 of long contiguous runs. On a GPU the logical order costs nothing, XLA chooses the physical one.
 """
 
+import math
 from collections.abc import Callable
 from functools import reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +81,16 @@ def depthwise(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0
     return form(x, kernel, stride, padding)
 
 
+def lecun_normal(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """Weights (…, filters) of variance 1 / fan-in, a normal distribution cut at two deviations: the numbers of Flax's.
+
+    They are drawn in one row and then take their shape, which a CPU compiles in an eighth of the time.
+    """
+    flat = jax.random.truncated_normal(key, -2, 2, (math.prod(shape),), dtype)
+    cut = jnp.asarray(0.87962566103423978, dtype)  # deviation of what is left of a normal distribution so cut
+    return flat.reshape(shape) * (jnp.sqrt(jnp.asarray(1 / math.prod(shape[:-1]), dtype)) / cut)
+
+
 class Conv(nn.Module):
     """A convolution layer on (C, H, W, N) with LeCun-normal weights."""
 
@@ -91,7 +103,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.size, self.size, x.shape[0], self.filters)
-        y = conv(x, self.param("kernel", nn.initializers.lecun_normal(), shape), self.stride, self.padding)
+        y = conv(x, self.param("kernel", lecun_normal, shape), self.stride, self.padding)
         if not self.bias:
             return y
         return y + self.param("bias", nn.initializers.zeros_init(), (self.filters,))[:, None, None, None]
@@ -106,7 +118,7 @@ class DepthwiseConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.size, self.size, 1, x.shape[0])
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        kernel = self.param("kernel", lecun_normal, shape)
         return depthwise(x, kernel, self.stride, self.size // 2)
 
 

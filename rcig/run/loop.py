@@ -104,8 +104,13 @@ def run(
 def begin(task: Task) -> tuple[Any, Step]:
     """The state before the first step of a run, and its step."""
     init_key, step_key = jax.random.split(jax.random.key(task.seed))
-    # The step uses up the state that it is given, and this one may share arrays with the caller's.
-    return jax.tree.map(jnp.copy, task.method.init(init_key, task.start)), compiled_step(task, step_key)
+
+    @jax.jit
+    def first(key: jax.Array, start: Any) -> Any:
+        # The step uses up the state that it is given, and this one may share arrays with the caller's.
+        return jax.tree.map(jnp.copy, task.method.init(key, start))
+
+    return first(init_key, task.start), compiled_step(task, step_key)
 
 
 def _run(task: Task, step: Step, progress: Progress, checkpoint: Path) -> Iterator[Progress]:
