@@ -1,0 +1,117 @@
+"""The objects of DVC in a clone: files that are named by the MD5 of their content, in store/ and in .dvc/cache.
+
+DVC deletes a damaged object from a remote that is a folder, as store/ is, unless the object is read-only, which git
+cannot say; and it takes what lies in its cache for whole. So objects are looked after before DVC meets them.
+"""
+
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from rcig.store import atomic_write
+
+STORE, CACHE = Path("store/files/md5"), Path(".dvc/cache/files/md5")
+PROTECTED = 0o444
+"""the mode of an object that DVC neither compares with its name nor deletes"""
+
+
+class Care(NamedTuple):
+    mended: list[str]
+    """a line for each object that was replaced by a whole copy"""
+    lost: list[str]
+    """a line for each that has no whole copy in the clone, and what brings one"""
+
+
+def care(root: Path) -> Care:
+    """Look after the objects of the clone `root`: all of the store, and those of the cache that its workspace needs.
+
+    One that is damaged, or missing though git has it, is replaced by the whole copy of git or of the other folder, and
+    a file of the workspace with the same damage is removed, so that `dvc pull` brings it anew. Objects of the store
+    become read-only. A damaged object that has no whole copy stays where it is.
+    """
+    found = Care([], [])
+    files = _files(root)
+    tracked = set(_git(root, "ls-files", "-z", STORE.as_posix()).decode().split("\0"))
+    stored = {path.parent.name + path.name for path in (root / STORE).glob("??/*")}
+    for name in sorted(stored | {name for name in files if _path(STORE, name).as_posix() in tracked}):
+        path = _path(STORE, name)
+        if not _is_whole(_read(root / path), name):
+            cure = f"`git checkout COMMIT -- {path}` with a commit that has a whole one, or `dvc push` in such a clone"
+            copies = {"git": _git(root, "show", f":{path}"), "the cache": _read(root / _path(CACHE, name))}
+            _mend(root, path, files.get(name, []), copies, cure, found)
+        with suppress(OSError):
+            (root / path).chmod(PROTECTED)
+    for name in sorted(name for name in files if (root / _path(CACHE, name)).exists()):
+        path = _path(CACHE, name)
+        if not _is_whole(_read(root / path), name):
+            cure = f"`rm {path}; dvc pull`, or `dvc repro` where it was never pushed"
+            _mend(root, path, files[name], {"the store": _read(root / _path(STORE, name))}, cure, found)
+    return found
+
+
+def _mend(root: Path, path: Path, files: list[Path], copies: dict[str, bytes], cure: str, found: Care) -> None:
+    """Replace an object by the first whole copy, or leave it where there is none."""
+    name, damaged = path.parent.name + path.name, _read(root / path)
+    what = f"{path} ({', '.join(map(str, files)) or 'of another commit'}): {'damaged' if damaged else 'missing'}"
+    for owner, copy in copies.items():
+        if _is_whole(copy, name):
+            atomic_write(root / path, copy)
+            for file in files:
+                if damaged and _read(root / file) == damaged:
+                    (root / file).unlink()
+            found.mended.append(f"{what}; replaced by the whole copy of {owner}")
+            return
+    found.lost.append(f"{what}, and the clone has no whole copy; {cure}")
+
+
+def _files(root: Path) -> dict[str, list[Path]]:
+    """Object -> the files of the workspace whose content it is, as dvc.lock and files *.dvc say."""
+    files: dict[str, list[Path]] = {}
+    for folder, out in _outs(root):
+        if "md5" in out:
+            files.setdefault(out["md5"], []).append(folder / out["path"])
+    return files
+
+
+def _outs(root: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Folder and entry of all outputs that DVC keeps account of."""
+    for stage in _load(root / "dvc.lock").get("stages", {}).values():
+        yield from ((Path(), out) for out in stage.get("outs", []))
+    for path in (path for pattern in ("*.dvc", "*/*.dvc") for path in sorted(root.glob(pattern))):
+        yield from ((path.parent.relative_to(root), out) for out in _load(path).get("outs", []))
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """What a YAML file says; nothing of one that is none, which DVC will say."""
+    try:
+        content = YAML(typ="safe").load(path.read_text()) if path.is_file() else None
+    except (OSError, ValueError, YAMLError):
+        content = None
+    return content if isinstance(content, dict) else {}
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / name[:2] / name[2:]
+
+
+def _read(path: Path) -> bytes:
+    """The content; none of a file that is missing or cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _is_whole(content: bytes, name: str) -> bool:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest() == name.removesuffix(".dir")
+
+
+def _git(root: Path, *command: str) -> bytes:
+    """What git prints; nothing where it fails."""
+    return subprocess.run(["git", *command], cwd=root, capture_output=True, check=False).stdout
