@@ -41,7 +41,7 @@ def care(root: Path) -> Care:
     stored = {path.parent.name + path.name for path in (root / STORE).glob("??/*")}
     for name in sorted(stored | {name for name in files if _path(STORE, name).as_posix() in tracked}):
         path = _path(STORE, name)
-        if not _is_whole(_read(root / path), name):
+        if not is_whole(_read(root / path), name):
             cure = f"`git checkout COMMIT -- {path}` with a commit that has a whole one, or `dvc push` in such a clone"
             copies = {"git": _git(root, "show", f":{path}"), "the cache": _read(root / _path(CACHE, name))}
             _mend(root, path, files.get(name, []), copies, cure, found)
@@ -49,7 +49,7 @@ def care(root: Path) -> Care:
             (root / path).chmod(PROTECTED)
     for name in sorted(name for name in files if (root / _path(CACHE, name)).exists()):
         path = _path(CACHE, name)
-        if not _is_whole(_read(root / path), name):
+        if not is_whole(_read(root / path), name):
             cure = f"`rm {path}; dvc pull`, or `dvc repro` where it was never pushed"
             _mend(root, path, files[name], {"the store": _read(root / _path(STORE, name))}, cure, found)
     return found
@@ -60,7 +60,7 @@ def _mend(root: Path, path: Path, files: list[Path], copies: dict[str, bytes], c
     name, damaged = path.parent.name + path.name, _read(root / path)
     what = f"{path} ({', '.join(map(str, files)) or 'of another commit'}): {'damaged' if damaged else 'missing'}"
     for owner, copy in copies.items():
-        if _is_whole(copy, name):
+        if is_whole(copy, name):
             atomic_write(root / path, copy)
             for file in files:
                 if damaged and _read(root / file) == damaged:
@@ -108,7 +108,8 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-def _is_whole(content: bytes, name: str) -> bool:
+def is_whole(content: bytes, name: str) -> bool:
+    """Whether this is the content of the object of that name."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest() == name.removesuffix(".dir")
 
 
