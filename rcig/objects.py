@@ -6,14 +6,11 @@ cannot say; and it takes what lies in its cache for whole. So objects are looked
 
 import hashlib
 import subprocess
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
+from rcig import lock
 from rcig.store import atomic_write
 
 STORE, CACHE = Path("store/files/md5"), Path(".dvc/cache/files/md5")
@@ -73,27 +70,10 @@ def _mend(root: Path, path: Path, files: list[Path], copies: dict[str, bytes], c
 def _files(root: Path) -> dict[str, list[Path]]:
     """Object -> the files of the workspace whose content it is, as dvc.lock and files *.dvc say."""
     files: dict[str, list[Path]] = {}
-    for folder, out in _outs(root):
+    for folder, out in lock.outputs(root):
         if "md5" in out:
             files.setdefault(out["md5"], []).append(folder / out["path"])
     return files
-
-
-def _outs(root: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Folder and entry of all outputs that DVC keeps account of."""
-    for stage in _load(root / "dvc.lock").get("stages", {}).values():
-        yield from ((Path(), out) for out in stage.get("outs", []))
-    for path in (path for pattern in ("*.dvc", "*/*.dvc") for path in sorted(root.glob(pattern))):
-        yield from ((path.parent.relative_to(root), out) for out in _load(path).get("outs", []))
-
-
-def _load(path: Path) -> dict[str, Any]:
-    """What a YAML file says; nothing of one that is none, which DVC will say."""
-    try:
-        content = YAML(typ="safe").load(path.read_text()) if path.is_file() else None
-    except (OSError, ValueError, YAMLError):
-        content = None
-    return content if isinstance(content, dict) else {}
 
 
 def _path(folder: Path, name: str) -> Path:
