@@ -21,7 +21,7 @@ from rcig.store import atomic_file
 
 TABLE, CARD = "metadata.csv", "README.md"
 COLUMNS = ["file_name", "label", "class_name", "soft_label"]
-_RUN_BY_SPREADSHEETS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@")
 
 
 def to_folder(distilled: DistilledSet, folder: Path) -> None:
@@ -75,7 +75,9 @@ def _fill(distilled: DistilledSet, folder: Path) -> None:
 
 
 def _as_text(name: str) -> str:
-    return f"'{name}" if name.startswith(_RUN_BY_SPREADSHEETS) else name
+    """The name in one line, which no spreadsheet runs."""
+    line = " ".join(name.split())
+    return f"'{line}" if line.startswith(_FORMULA) else line
 
 
 def to_torch(distilled: DistilledSet, path: Path) -> None:

@@ -20,7 +20,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def outputs(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Folder and entry of all that DVC keeps account of in the clone `root`: outputs of dvc.lock, and of files *.dvc."""
+    """Folder and entry of all outputs that dvc.lock and the files *.dvc of the clone `root` know."""
     for stage in load(root / LOCK).get("stages", {}).values():
         yield from ((Path(), out) for out in stage.get("outs", []))
     for path in (path for pattern in ("*.dvc", "*/*.dvc") for path in sorted(root.glob(pattern))):

@@ -85,6 +85,10 @@ SCORES = Schema("table of hardness scores", {"missed": ("int32", "n"), "networks
 """how many of so many networks miss each image of a training split"""
 
 
+RANDOM = "[a-z0-9_]" * 8
+"""what tempfile puts into a name"""
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write, which replaces the one at `path` when the block ends without an error, and else vanishes.
@@ -131,7 +135,7 @@ def _locked_temporary(path: Path) -> tuple[BinaryIO, Path]:
 
 def _remove_abandoned(path: Path) -> None:
     """Remove the temporary files of `path` whose writers were killed: no process of any machine holds their lock."""
-    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.{RANDOM}.tmp"):
         with suppress(OSError), temporary.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             temporary.unlink(missing_ok=True)
