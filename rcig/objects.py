@@ -14,6 +14,7 @@ from rcig import lock
 from rcig.store import atomic_write
 
 STORE, CACHE = Path("store/files/md5"), Path(".dvc/cache/files/md5")
+DIGIT = "[0-9a-f]"
 PROTECTED = 0o444
 """the mode of an object that DVC neither compares with its name nor deletes"""
 
@@ -35,7 +36,7 @@ def care(root: Path) -> Care:
     found = Care([], [])
     files = _files(root)
     tracked = set(_git(root, "ls-files", "-z", STORE.as_posix()).decode().split("\0"))
-    stored = {path.parent.name + path.name for path in (root / STORE).glob("??/*")}
+    stored = {path.parent.name + path.name for path in (root / STORE).glob(f"{2 * DIGIT}/{30 * DIGIT}*")}
     for name in sorted(stored | {name for name in files if _path(STORE, name).as_posix() in tracked}):
         path = _path(STORE, name)
         if not is_whole(_read(root / path), name):
@@ -55,7 +56,8 @@ def care(root: Path) -> Care:
 def _mend(root: Path, path: Path, files: list[Path], copies: dict[str, bytes], cure: str, found: Care) -> None:
     """Replace an object by the first whole copy, or leave it where there is none."""
     name, damaged = path.parent.name + path.name, _read(root / path)
-    what = f"{path} ({', '.join(map(str, files)) or 'of another commit'}): {'damaged' if damaged else 'missing'}"
+    state = "damaged" if (root / path).exists() else "missing"
+    what = f"{path} ({', '.join(map(str, files)) or 'of another commit'}): {state}"
     for owner, copy in copies.items():
         if is_whole(copy, name):
             atomic_write(root / path, copy)

@@ -113,6 +113,9 @@ def test_no_command_deletes_one_that_git_has_damaged_as_well_and_the_rest_goes_o
 
 
 def test_after_care_any_dvc_leaves_a_damaged_object_where_it_is(clone: Path) -> None:
+    written = clone / objects.STORE / "ab" / ".of-a-push.tmp"
+    written.parent.mkdir(exist_ok=True)
+    written.write_text("half")
     assert objects.care(clone) == ([], [])
     stored = object_of(clone, FIRST, objects.STORE)
     content = damage(stored)
@@ -123,6 +126,7 @@ def test_after_care_any_dvc_leaves_a_damaged_object_where_it_is(clone: Path) -> 
     assert (clone / SECOND).read_bytes() == CONTENT[SECOND]
 
 
+@pytest.mark.slow
 def test_a_damaged_object_of_the_cache_is_not_handed_out_again(clone: Path, installed: str) -> None:
     run(clone, "dvc", "pull", PATH=installed)
     cached = object_of(clone, FIRST, objects.CACHE)
@@ -134,6 +138,7 @@ def test_a_damaged_object_of_the_cache_is_not_handed_out_again(clone: Path, inst
     assert (clone / FIRST).read_bytes() == cached.read_bytes() == CONTENT[FIRST]
 
 
+@pytest.mark.slow
 def test_what_is_said_of_a_damaged_object_of_the_cache_mends_it(clone: Path, installed: str, tmp_path: Path) -> None:
     """Where the remote is not in the clone."""
     shutil.move(clone / "store", tmp_path / "elsewhere")
