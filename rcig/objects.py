@@ -40,7 +40,7 @@ def care(root: Path) -> Care:
     for name in sorted(stored | {name for name in files if _path(STORE, name).as_posix() in tracked}):
         path = _path(STORE, name)
         if not is_whole(_read(root / path), name):
-            cure = f"`git checkout COMMIT -- {path}` with a commit that has a whole one, or `dvc push` in such a clone"
+            cure = f"`git checkout COMMIT -- {path}` with a commit that has a whole one"
             copies = {"git": _git(root, "show", f":{path}"), "the cache": _read(root / _path(CACHE, name))}
             _mend(root, path, files.get(name, []), copies, cure, found)
         with suppress(OSError):
@@ -48,24 +48,25 @@ def care(root: Path) -> Care:
     for name in sorted(name for name in files if (root / _path(CACHE, name)).exists()):
         path = _path(CACHE, name)
         if not is_whole(_read(root / path), name):
-            cure = f"`rm {path}; dvc pull`, or `dvc repro` where it was never pushed"
+            cure = "`rm {damaged}; dvc pull`, or `dvc repro` where it was never pushed"
             _mend(root, path, files[name], {"the store": _read(root / _path(STORE, name))}, cure, found)
     return found
 
 
 def _mend(root: Path, path: Path, files: list[Path], copies: dict[str, bytes], cure: str, found: Care) -> None:
-    """Replace an object by the first whole copy, or leave it where there is none."""
-    name, damaged = path.parent.name + path.name, _read(root / path)
+    """Replace an object by the first whole copy; where there is none, leave it and say the cure."""
+    name, content = path.parent.name + path.name, _read(root / path)
+    damaged = [file for file in files if content and _read(root / file) == content]
     state = "damaged" if (root / path).exists() else "missing"
     what = f"{path} ({', '.join(map(str, files)) or 'of another commit'}): {state}"
     for owner, copy in copies.items():
         if is_whole(copy, name):
             atomic_write(root / path, copy)
-            for file in files:
-                if damaged and _read(root / file) == damaged:
-                    (root / file).unlink()
+            for file in damaged:
+                (root / file).unlink()
             found.mended.append(f"{what}; replaced by the whole copy of {owner}")
             return
+    cure = cure.format(damaged=" ".join(map(str, [path, *damaged])))
     found.lost.append(f"{what}, and the clone has no whole copy; {cure}")
 
 

@@ -147,11 +147,12 @@ def test_what_is_said_of_a_damaged_object_of_the_cache_mends_it(clone: Path, ins
     run(clone, "dvc", "pull", PATH=installed)
     cached = object_of(clone, FIRST, objects.CACHE)
     damage(cached)
+    (clone / FIRST).unlink()
+    run(clone, sys.executable, "-m", "dvc", "checkout", str(FIRST))
     (mended, (line,)) = objects.care(clone)
     assert mended == []
     assert line.startswith(f"{cached.relative_to(clone)} ({FIRST}): damaged")
     (command,) = re.findall(r"`(rm .*?)`", line)
-    (clone / FIRST).unlink()
     run(clone, "sh", "-c", command, PATH=installed)
     assert (clone / FIRST).read_bytes() == cached.read_bytes() == CONTENT[FIRST]
 
