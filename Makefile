@@ -4,28 +4,30 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 READY := .venv/.ready
+DVC := .venv/.dvc
 # Compiled code is kept for the next time, by machine, as clones may be shared by several.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax/$(shell uname -n)
 
 .PHONY: demo test test-fast check repro
 
-demo: $(READY)
+demo: $(DVC)
 	@$(BIN)/python -m stages.demo
 
-test: $(READY)
+test: $(DVC)
 	@$(BIN)/python -m pytest -n auto
 
-test-fast: $(READY)
+test-fast: $(DVC)
 	@$(BIN)/python -m pytest -n auto -m "not slow"
 
-check: $(READY)
+check: $(DVC)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-repro: $(READY)
-	@PATH="$(BIN):$$PATH" dvc pull
+repro: $(DVC)
+	@PATH="$(BIN):$$PATH" dvc pull --allow-missing
 	@PATH="$(BIN):$$PATH" dvc repro --allow-missing
+	@$(BIN)/python -m stages.check_store
 
 # The lock file pins every package by version and hash, so that all machines have the same environment.
 $(READY): requirements.lock
@@ -34,4 +36,9 @@ $(READY): requirements.lock
 	@echo "installing the environment into .venv (once, about two minutes)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+# The packages' own `dvc` gives way to one that looks after the objects first.
+$(DVC): $(READY) tools/dvc
+	@install -m 755 tools/dvc .venv/bin/dvc
 	@touch $@

@@ -1,7 +1,7 @@
 """Distilled sets for those who use them: from a name to arrays, from anywhere."""
 
-import contextlib
 import json
+import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rcig import store
+from rcig import objects, store
 from rcig.errors import StoreError
 
 if TYPE_CHECKING:
     from rcig.whiten import Whitening
 
 FOLDER = "artifacts/distilled"
+SILENCE = 5
+"""seconds that a remote may say nothing when it is asked, which it is five times"""
 _SETTINGS = ("settings", "loop", "size", "width", "chunk", "initialisation", "basis", "boost", "hardness")
 
 
@@ -49,7 +51,10 @@ def load(name: str, source: str | Path = ".", revision: str | None = None, seed:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / f"{name}.npz"
         copy.write_bytes(_fetch(name, str(source), revision))
-        return _read(copy, seed)
+        try:
+            return _read(copy, seed)
+        except StoreError as error:
+            raise StoreError(str(error).replace(str(copy), f"{FOLDER}/{name}.npz of {source}")) from None
 
 
 def card(distilled: DistilledSet, summary: Mapping[str, Any] | None = None, picture: str | None = None) -> str:
@@ -104,29 +109,81 @@ def _read(path: Path, seed: int | None) -> DistilledSet:
 def _fetch(name: str, source: str, revision: str | None) -> bytes:
     """The file's content by way of DVC."""
     from dvc.api import DVCFileSystem
-    from dvc.exceptions import DvcException
-    from scmrepo.exceptions import SCMError
-    from scmrepo.git import Git
 
     where = f"{source} at {revision}" if revision else source
     try:
         with tempfile.TemporaryDirectory() as clone:
+            root = source
             if not Path(source).is_dir():
                 # DVC reads an address without a work tree, where a remote inside of the repository has no place.
-                with contextlib.closing(Git.clone(source, clone)) as git:
-                    if revision:
-                        git.checkout(git.resolve_rev(revision))
-                source, revision = clone, None
-            files = DVCFileSystem(source, rev=revision)
+                _clone(source, revision, clone)
+                root, revision = clone, None
+            files, path = DVCFileSystem(root, rev=revision), f"{FOLDER}/{name}.npz"
             found = files.ls(FOLDER, detail=False) if files.isdir(FOLDER) else []
-            known = sorted(Path(path).stem for path in found if path.endswith(".npz"))
+            known = sorted(Path(other).stem for other in found if other.endswith(".npz"))
             if name not in known:
                 raise StoreError(f"no distilled set {name!r} in {where}; it has: {', '.join(known) or 'none'}")
-            with files.open(f"{FOLDER}/{name}.npz", "rb") as file:
+            if "md5" in files.info(path):
+                return _object(files.repo, path, Path(root).resolve(), where)
+            with files.open(path, "rb") as file:
                 return bytes(file.read())
-    except (DvcException, SCMError, OSError) as error:
-        reason = " ".join(str(error).split())
+    except StoreError:
+        raise
+    except Exception as error:  # what clients of remotes raise has no common base
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise StoreError(
             f"distilled set {name!r} of {where} could not be fetched ({reason}); is the repository right, was the set"
             " pushed to its remote, and can that be reached?"
         ) from None
+
+
+def _clone(address: str, revision: str | None, folder: str) -> None:
+    """Clone a git repository into the folder, and check the revision out. Raises OSError with what git says."""
+    patient = ("-c", "http.lowSpeedLimit=1", "-c", f"http.lowSpeedTime={5 * SILENCE}")
+    commands = [["git", *patient, "clone", "--quiet", "--", address, folder]]
+    if revision:
+        commands.append(["git", "-C", folder, "checkout", "--quiet", revision, "--"])
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise OSError(done.stderr)
+
+
+def _object(repo: Any, path: str, root: Path, where: str) -> bytes:
+    """The content of a file that DVC tracks in the repository at `root`: of its cache, or else of its remote.
+
+    Raises StoreError where all there is of it is damaged, and what the remote's client raises.
+    """
+    index = repo.index.data["repo"]
+    entry = index[tuple(path.split("/"))]
+    storage, damaged = index.storage_map[entry.key], ""
+    for place in (storage.cache, storage.remote):
+        if place is not None:
+            system, at = place.get(entry)
+            _give_up_early(system)
+            try:
+                content = bytes(system.cat_file(at))
+            except FileNotFoundError:
+                if place is storage.remote and not damaged:
+                    raise
+                continue
+            if objects.is_whole(content, entry.hash_info.value):
+                return content
+            damaged = system.unstrip_protocol(at) if system.protocol != "local" else at
+    if damaged.startswith(f"{root / '.dvc'}/"):
+        cure = f"`rm {damaged}` and `dvc pull` in {where}"
+    elif damaged.startswith(f"{root}/"):
+        damaged = str(Path(damaged).relative_to(root))
+        cure = f"`git checkout -- {damaged}` in {where}"
+    else:
+        cure = "remove it there, and `dvc push` in a clone that has a whole one"
+    raise StoreError(f"{damaged}: damaged, its content is not what dvc.lock of {where} names; to mend it: {cure}")
+
+
+def _give_up_early(system: Any) -> None:
+    """Let a remote that never answers be given up in half a minute, where its settings do not say how long it may."""
+    patience = {name: SILENCE for name in ("connect_timeout", "read_timeout") if name not in system.config}
+    if system.protocol == "s3":
+        system.fs_args.setdefault("config_kwargs", {}).update(patience, retries={"total_max_attempts": 1})
+    elif system.protocol in ("http", "https"):
+        system.fs_args["client_kwargs"].update(patience)

@@ -5,6 +5,8 @@ content gives the same bytes.
 """
 
 import errno
+import fcntl
+import glob
 import hashlib
 import json
 import math
@@ -14,7 +16,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -83,24 +85,30 @@ SCORES = Schema("table of hardness scores", {"missed": ("int32", "n"), "networks
 """how many of so many networks miss each image of a training split"""
 
 
+RANDOM = "[a-z0-9_]" * 8
+"""what tempfile puts into a name"""
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write, which replaces the one at `path` when the block ends without an error, and else vanishes.
 
-    Folders are made as needed. Raises StoreError where the disk is full.
+    Folders are made as needed; what writers of `path` left that were killed is removed. Raises StoreError where the
+    disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    _remove_abandoned(path)
+    file, temporary = _locked_temporary(path)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             free = shutil.disk_usage(path.parent).free / 2**20
             raise StoreError(
@@ -108,6 +116,29 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
                 " nothing of it was left behind"
             ) from None
         raise
+
+
+def _locked_temporary(path: Path) -> tuple[BinaryIO, Path]:
+    """An empty file beside `path`, locked for as long as it is open, by which others know that its writer lives.
+
+    Where the file system has no locks it is not locked, and others leave it alone.
+    """
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        file, temporary = os.fdopen(descriptor, "wb"), Path(name)
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if temporary.exists():
+            return file, temporary
+        file.close()  # another writer took it for abandoned before it was locked
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files of `path` whose writers were killed: no process of any machine holds their lock."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.{RANDOM}.tmp"):
+        with suppress(OSError), temporary.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            temporary.unlink(missing_ok=True)
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:

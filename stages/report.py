@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from rcig import planned, report
+from rcig import lock, planned, report
+from rcig.errors import StoreError
 from rcig.run.settings import Study
 from stages.common import RESULTS, run
 
@@ -21,6 +22,11 @@ class Contents:
 
 def main() -> None:
     contents = planned.read("report", None, Contents).settings
+    if outdated := lock.outdated(planned.load()):
+        raise StoreError(
+            f"{RESULTS}: {', '.join(outdated)} would be made anew, by other settings or code than what lies there;"
+            " `dvc repro` makes them and the report"
+        )
     studies = {name: named(study) for name, study in contents.studies.items()}
     found = report.collect(RESULTS, contents.experiments, studies, contents.datasets, contents.full_dataset)
     report.write(found, Path("reports"))

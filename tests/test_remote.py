@@ -1,5 +1,6 @@
 """DVC remotes over the S3 protocol, against a server on this machine: push, pull, run-cache, and what goes wrong."""
 
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -11,7 +12,13 @@ from threading import Thread
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from test_sets import META, NAME
+from test_sets import save as save_set
 from workspaces import ENVIRONMENT
+
+import rcig
+from rcig import sets
+from rcig.errors import StoreError
 
 PIPELINE = """
 stages:
@@ -28,6 +35,7 @@ WITH_KEYS = ENVIRONMENT | {
     "NO_PROXY": "*",
 }
 CONTENT = b"distilled" * 1000
+SILENCE = sets.SILENCE
 CONFIG = """
 [core]
     analytics = false
@@ -163,13 +171,18 @@ class Refusing(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_remote_that_refuses(repository: Path) -> None:
-    other = clone(repository)
+@pytest.fixture
+def refusing() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        redirect(other, f"http://127.0.0.1:{server.server_port}")
-        assert "Forbidden" in refused(other)
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def test_a_remote_that_refuses(repository: Path, refusing: str) -> None:
+    other = clone(repository)
+    redirect(other, refusing)
+    assert "Forbidden" in refused(other)
 
 
 @pytest.mark.slow
@@ -187,3 +200,122 @@ def test_a_damaged_object_is_refused(repository: Path, address: str) -> None:
     other = clone(repository)
     run(other, "dvc", "remote", "modify", "lab", "url", "s3://damaged/sets")
     refused(other)
+
+
+@pytest.fixture(scope="module")
+def of_a_set(address: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose remote, a bucket, has a set that its folder has not. Not to be changed."""
+    client(address).create_bucket(Bucket="sets")
+    folder = tmp_path_factory.mktemp("set") / "repository"
+    folder.mkdir()
+    run(folder, "git", "init", "-q")
+    run(folder, "dvc", "init", "-q")
+    settings = CONFIG.format(address).replace("s3://lab/sets", "s3://sets/lab")
+    (folder / ".dvc" / "config").write_text("\n".join(line for line in settings.split("\n") if "timeout" not in line))
+    path = save_set(folder / sets.FOLDER / f"{NAME}.npz")
+    run(folder, "dvc", "add", "-q", str(path))
+    run(folder, "dvc", "push", "-q")
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-q", "-m", "a set")
+    path.unlink()
+    shutil.rmtree(folder / ".dvc" / "cache")
+    return folder
+
+
+@pytest.fixture
+def source(of_a_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, with the same bucket, and keys that open it."""
+    for name in WITH_KEYS.keys() - ENVIRONMENT.keys() - {"AWS_MAX_ATTEMPTS"}:
+        monkeypatch.setenv(name, WITH_KEYS[name])
+    return Path(shutil.copytree(of_a_set, tmp_path / "source"))
+
+
+def not_loaded(source: Path | str) -> str:
+    """The one line that says why the set cannot be loaded."""
+    with pytest.raises(StoreError) as caught:
+        rcig.load(NAME, source)
+    assert "\n" not in str(caught.value)
+    assert f"distilled set {NAME!r} of {source} could not be fetched" in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_set_is_loaded_from_a_bucket(source: Path) -> None:
+    assert rcig.load(NAME, source).meta == META
+    assert not (source / sets.FOLDER / f"{NAME}.npz").exists()
+
+
+def test_a_bucket_that_refuses_or_is_not_there_is_one_line(source: Path, refusing: str, address: str) -> None:
+    run(source, "dvc", "remote", "modify", "lab", "url", "s3://no-such-bucket/sets")
+    assert "bucket" in not_loaded(source)
+    redirect(source, refusing)
+    assert "Forbidden" in not_loaded(source)
+
+
+def test_a_bucket_without_keys_is_one_line(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(source / "nothing"))
+    assert "credentials" in not_loaded(source).lower()
+
+
+def test_a_damaged_object_of_a_bucket_is_named(source: Path, address: str) -> None:
+    store = client(address)
+    (key,) = [found["Key"] for found in store.list_objects_v2(Bucket="sets", Prefix="lab/")["Contents"]]
+    store.create_bucket(Bucket="torn")
+    store.put_object(Bucket="torn", Key=key, Body=b"half")
+    run(source, "dvc", "remote", "modify", "lab", "url", "s3://torn/lab")
+    with pytest.raises(StoreError, match=rf"^s3://torn/{key}: damaged.* remove it there, and `dvc push` in a clone"):
+        rcig.load(NAME, source)
+
+
+class Silent:
+    """Takes connections, says nothing, and counts them."""
+
+    def __init__(self) -> None:
+        self.socket, self.asked = socket.create_server(("127.0.0.1", 0), backlog=64), []
+        self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        Thread(target=self.listen, daemon=True).start()
+
+    def listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                self.asked.append(self.socket.accept()[0])
+
+    def close(self) -> None:
+        self.socket.close()
+        for connection in self.asked:
+            connection.close()
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Silent]:
+    """A server for which a second is what `SILENCE` seconds are for others."""
+    monkeypatch.setattr(sets, "SILENCE", 1)
+    server = Silent()
+    yield server
+    server.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["s3", "http", "git"])
+def test_a_remote_that_is_silent_is_given_up_within_a_minute(source: Path, silent: Silent, kind: str) -> None:
+    patience, asked_for = SILENCE, str(source)
+    if kind == "git":
+        patience, asked_for = 5 * SILENCE, f"{silent.address}/repository.git"
+    elif kind == "s3":
+        redirect(source, silent.address)
+    else:
+        run(source, "dvc", "remote", "add", "-d", "web", f"{silent.address}/sets")
+    not_loaded(asked_for)
+    assert len(silent.asked) >= 1
+    assert len(silent.asked) * patience < 60
+
+
+def test_who_says_how_long_a_remote_may_be_silent_is_heard() -> None:
+    from dvc_s3 import S3FileSystem
+
+    system = S3FileSystem(read_timeout=300)
+    sets._give_up_early(system)
+    assert system.fs_args["config_kwargs"]["read_timeout"] == 300
+    assert system.fs_args["config_kwargs"]["connect_timeout"] == SILENCE

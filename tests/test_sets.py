@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -109,16 +110,73 @@ def test_sets_that_are_not_there(repository: Path, tmp_path: Path) -> None:
         rcig.load(NAME, tmp_path / "nowhere")
 
 
-def test_a_damaged_object_in_the_remote(repository: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(repository, copy)
-    (blob,) = [path for path in (copy / "store").rglob("*") if path.is_file()]
-    blob.chmod(0o644)
-    blob.write_bytes(blob.read_bytes()[:200])
-    with pytest.raises(StoreError):
+def damage(path: Path) -> None:
+    """Change one byte."""
+    path.chmod(0o644)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def only_file(folder: Path) -> Path:
+    (path,) = [path for path in folder.rglob("*") if path.is_file()]
+    return path
+
+
+def cure(error: StoreError) -> str:
+    """The command that the one line of an error names."""
+    assert "\n" not in str(error)
+    return re.findall(r"`(.*?)`", str(error))[0]
+
+
+def test_a_damaged_object_in_the_store_is_named_with_the_command_that_mends_it(
+    repository: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(repository, tmp_path / "copy"))
+    stored = only_file(copy / "store")
+    damage(stored)
+    with pytest.raises(StoreError, match=rf"^{stored.relative_to(copy)}: damaged") as caught:
         rcig.load(NAME, copy)
-    blob.unlink()
-    with pytest.raises(StoreError, match="could not be fetched"):
+    run(copy, *cure(caught.value).split())
+    assert rcig.load(NAME, copy).meta == META
+
+
+def test_a_damaged_object_in_the_cache_counts_where_there_is_no_other(repository: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(repository, tmp_path / "copy"))
+    run(copy, "dvc", "fetch", "-q")
+    cached = only_file(copy / ".dvc" / "cache" / "files")
+    damage(cached)
+    assert rcig.load(NAME, copy).meta == META, "the remote has a whole one"
+    shutil.move(copy / "store", copy / "away")
+    with pytest.raises(StoreError, match=rf"^{cached}: damaged") as caught:
+        rcig.load(NAME, copy)
+    shutil.move(copy / "away", copy / "store")
+    run(copy, "sh", "-c", f"{cure(caught.value)} && dvc pull -q")
+    assert cached.read_bytes() == only_file(copy / "store").read_bytes()
+
+
+def test_a_damaged_object_of_a_git_address_is_named_by_its_place_there(repository: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(repository, tmp_path / "copy"))
+    stored = only_file(copy / "store")
+    damage(stored)
+    run(copy, "git", "commit", "-qam", "damaged")
+    with pytest.raises(StoreError, match=rf"^{stored.relative_to(copy)}: damaged.* in file://{copy}$"):
+        rcig.load(NAME, f"file://{copy}")
+
+
+def test_a_set_that_was_pushed_damaged_is_named_by_its_repository(repository: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(repository, tmp_path / "copy"))
+    path = copy / sets.FOLDER / f"{NAME}.npz"
+    path.write_text("no set")
+    run(copy, "dvc", "add", "-q", str(path))
+    path.unlink()
+    with pytest.raises(StoreError, match=rf"^{sets.FOLDER}/{NAME}\.npz of {copy}: not a whole .npz file"):
+        rcig.load(NAME, copy)
+
+
+def test_an_object_that_was_not_pushed(repository: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(repository, tmp_path / "copy"))
+    only_file(copy / "store").unlink()
+    with pytest.raises(StoreError, match=r"could not be fetched .*was the set pushed"):
         rcig.load(NAME, copy)
 
 
@@ -136,6 +194,54 @@ def test_a_folder_of_pictures(tmp_path: Path, channels: int) -> None:
         assert row["class_name"] == META["class_names"][int(row["label"])]
         assert int(row["label"]) == label.argmax()
     assert "digits, 1 per class, distilled by rcig" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_an_export_replaces_an_earlier_one_as_a_whole(tmp_path: Path) -> None:
+    distilled, out = rcig.load(str(save(tmp_path / "set.npz"))), tmp_path / "out"
+    many = distilled._replace(pixels=np.repeat(distilled.pixels, 40, 0), labels=np.repeat(distilled.labels, 40, 0))
+    export.to_folder(many, out)
+    assert len(list(out.glob("*.png"))) == 120
+    export.to_folder(distilled, out)
+    assert {path.name for path in out.iterdir()} == {"0.png", "1.png", "2.png", "metadata.csv", "README.md"}
+    assert {path.name for path in tmp_path.iterdir()} == {"set.npz", "out"}
+
+
+@pytest.mark.parametrize("name", ["mine.png", "notes.txt", "metadata.csv", "folder"])
+def test_a_folder_with_anything_else_in_it_is_refused(tmp_path: Path, name: str) -> None:
+    distilled, out = rcig.load(str(save(tmp_path / "set.npz"))), tmp_path / "out"
+    export.to_folder(distilled, out)
+    (out / name).write_text("mine") if "." in name else (out / name).mkdir()
+    before = sorted(out.iterdir())
+    with pytest.raises(StoreError, match=r"out: is there and is not an earlier export; name another folder"):
+        export.to_folder(distilled, out)
+    assert sorted(out.iterdir()) == before
+
+
+def test_an_export_that_fails_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distilled, out = rcig.load(str(save(tmp_path / "set.npz"))), tmp_path / "out"
+    export.to_folder(distilled, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def full(_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export, "card", full)
+    with pytest.raises(OSError, match="No space"):
+        export.to_folder(distilled._replace(pixels=distilled.pixels[:1], labels=distilled.labels[:1]), out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert {path.name for path in tmp_path.iterdir()} == {"set.npz", "out"}
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r=", "\n@"])
+def test_no_class_name_is_a_formula(tmp_path: Path, start: str) -> None:
+    distilled = rcig.load(str(save(tmp_path / "set.npz")))
+    names = [f"{start}1+1", "=", "red cat"]
+    export.to_folder(distilled._replace(meta=META | {"class_names": names}), tmp_path / "out")
+    with (tmp_path / "out" / "metadata.csv").open(newline="") as file:
+        written = {int(row["label"]): row["class_name"] for row in csv.DictReader(file)}
+    expected = [f"'{start.strip()}1+1", "'=", "red cat"]
+    assert written == {label: expected[label] for label in written}
+    assert 0 in written
 
 
 def test_a_card_says_how_the_set_came_about(tmp_path: Path) -> None:
@@ -183,12 +289,41 @@ def test_torch_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not (tmp_path / "set.pt").exists()
 
 
-def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["export", *arguments])
+    export.main()
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save(tmp_path / sets.FOLDER / f"{NAME}.npz")
-    monkeypatch.setattr(sys, "argv", ["export", NAME, "out"])
-    export.main()
+    command(monkeypatch, NAME, "out")
     assert len(list((tmp_path / "out").glob("*.png"))) == 3
-    monkeypatch.setattr(sys, "argv", ["export", "set.npz", "out"])
     with pytest.raises(SystemExit, match=r"error: set\.npz: no such file"):
-        export.main()
+        command(monkeypatch, "set.npz", "out")
+
+
+@pytest.mark.parametrize("target", ["set.npz", "set.png", "there.pt", "there.txt", "there.txt/out"])
+def test_a_target_that_is_no_place_for_an_export_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / sets.FOLDER / f"{NAME}.npz")
+    (tmp_path / "there.txt").write_text("mine")
+    (tmp_path / "there.pt").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit, match=rf"^error: .*{target}: .*name another.*") as ended:
+        command(monkeypatch, NAME, target)
+    assert "\n" not in str(ended.value)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "there.txt").read_text() == "mine"
+
+
+def test_how_the_command_is_called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    command(monkeypatch, "--help")
+    assert "rcig.export NAME FOLDER" in capsys.readouterr().out
+    for arguments in ([], ["a"], ["a", "b", "c"]):
+        with pytest.raises(SystemExit) as ended:
+            command(monkeypatch, *arguments)
+        assert ended.value.code == 2
+        assert "rcig.export NAME FOLDER" in capsys.readouterr().err

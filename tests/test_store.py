@@ -1,10 +1,15 @@
+import fcntl
 import os
 import resource
+import subprocess
+import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from workspaces import ROOT
 
 from rcig import store
 from rcig.errors import StoreError
@@ -136,3 +141,84 @@ def test_images_of_a_split_stay_in_the_file(tmp_path: Path) -> None:
     assert not images.flags.writeable
     with np.load(tmp_path / "a.npz") as file:
         np.testing.assert_array_equal(images, file["images"])
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from rcig import store
+with store.atomic_file(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
+    print("writes", flush=True)
+    sys.stdin.readline()
+    file.write(b" and half")
+"""
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A process that has written half of x.txt, and goes on when it gets a line."""
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "x.txt")]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writes\n"
+        yield process
+        process.kill()
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_of_that_file(
+    tmp_path: Path, writer: "subprocess.Popen[str]"
+) -> None:
+    writer.kill()
+    writer.wait()
+    (left,) = tmp_path.iterdir()
+    others = {
+        tmp_path / name
+        for name in (".x.txt", ".x.txt.long.abcdefgh.tmp", ".x.txt.note", ".y.txt.abcdefgh.tmp", "x.txt.tmp")
+    }
+    for other in others:
+        other.touch()
+    store.atomic_write(tmp_path / "y", "another file")
+    assert left.exists()
+    store.atomic_write(tmp_path / "x.txt", "new")
+    assert set(tmp_path.iterdir()) == {tmp_path / "x.txt", tmp_path / "y", *others}
+
+
+def test_a_living_writer_is_left_alone(tmp_path: Path, writer: "subprocess.Popen[str]") -> None:
+    store.atomic_write(tmp_path / "x.txt", "new")
+    assert len(list(tmp_path.iterdir())) == 2
+    writer.communicate("go on\n")
+    assert writer.returncode == 0
+    assert (tmp_path / "x.txt").read_text() == "half and half"
+    assert list(tmp_path.iterdir()) == [tmp_path / "x.txt"]
+
+
+def test_a_file_that_another_writer_removed_before_it_was_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, removed = fcntl.flock, []
+
+    def late(file: object, how: int) -> None:
+        if not removed:
+            removed.extend(tmp_path.iterdir())
+            removed[0].unlink()
+        lock(file, how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    store.atomic_write(tmp_path / "x.txt", "new")
+    assert len(removed) == 1
+    assert (tmp_path / "x.txt").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [tmp_path / "x.txt"]
+
+
+def test_a_file_system_without_locks_is_written_to_and_nothing_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    (tmp_path / ".x.txt.abcdefgh.tmp").touch()
+    store.atomic_write(tmp_path / "x.txt", "new")
+    assert {path.name for path in tmp_path.iterdir()} == {"x.txt", ".x.txt.abcdefgh.tmp"}
