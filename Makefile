@@ -24,8 +24,7 @@ check: $(READY)
 	@$(BIN)/mypy
 
 repro: $(READY)
-	@PATH="$(BIN):$$PATH" dvc pull
-	@PATH="$(BIN):$$PATH" dvc repro --allow-missing
+	@$(BIN)/python -m stages.repro
 
 # The lock file pins every package by version and hash, so that all machines have the same environment.
 $(READY): requirements.lock
