@@ -1,6 +1,8 @@
 """merge: after a `git merge` with conflicts, the entries of dvc.lock of both sides, and the results that go with them.
 
 What people write, such as params.yaml, is resolved and added before. Not a stage.
+
+Example: git merge other; python -m stages.merge
 """
 
 import hashlib
@@ -33,7 +35,7 @@ def main() -> None:
     for path in found.keys() - {str(LOCK), str(planned.PLAN)}:
         resolve(path, found[path].ours, found[path].theirs, of_entries.get(path))
     git("add", str(LOCK), str(planned.PLAN))
-    print("\n".join([*notes, f"{LOCK}: {len(merged)} entries; now `dvc pull` and `dvc repro --allow-missing`"]))
+    print("\n".join([*notes, f"{LOCK}: {len(merged)} entries; now `dvc pull --allow-missing` and `dvc repro`"]))
 
 
 def sources(*locks: lock.Entries) -> dict[str, str]:

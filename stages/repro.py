@@ -1,4 +1,7 @@
-"""repro: pull what is stored and make what is not, for all that params.yaml lists. Not a stage."""
+"""repro: pull what is stored and make what is not, for all that params.yaml lists. Not a stage.
+
+Example: python -m stages.repro
+"""
 
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from stages.common import run
 
 def main() -> None:
     with alone(Path(), "make repro"):
-        dvc("pull", fix="mend it and run `make repro` again")
+        dvc("pull", "--allow-missing", fix="mend it and run `make repro` again")
         dvc("repro", "--allow-missing", fix="`make repro` goes on where it stopped")
 
 

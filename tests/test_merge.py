@@ -2,12 +2,11 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from workspaces import ROOT, copy_pipeline, ran, read_settings, run, save_settings, sections
+from workspaces import ROOT, copy_pipeline, documented, ran, read_settings, run, save_settings, sections
 
 from rcig import lock
 from rcig.errors import StoreError
@@ -141,7 +140,7 @@ def csv(workspace: Path, branch: str, name: str) -> str:
     return run(workspace, "git", "show", f"{branch}:results/evaluate/{name}.csv")
 
 
-MERGE = (sys.executable, "-m", "stages.merge")
+GIT_MERGE, ADD, MERGE, PULL, _, *COMMIT = documented("at-once.md", "git merge")
 
 
 @pytest.mark.slow
@@ -165,19 +164,19 @@ def test_two_branches_that_each_add_an_experiment(tmp_path: Path) -> None:
     commit(clone, "other")
     switch(clone, "main")
 
-    run(clone, "git", "merge", "other", fails=True)
+    run(clone, *GIT_MERGE, fails=True)
     assert run(clone, *MERGE, fails=True) == (
         "error: params.yaml: in conflict; edit what git has marked, `git add params.yaml`, and run this again\n"
     )
     save(clone, old=0, first=1, second=2, both=-3, mine=0, theirs=0)
-    run(clone, "git", "add", "params.yaml")
+    run(clone, *ADD)
     said = run(clone, *MERGE, fails=True)
     assert said.startswith("error: experiments.both")
     assert said.endswith(
         "error: `dvc --wait-for-lock repro --quiet plan` failed, see above; mend it and run this again\n"
     )
     save(clone, old=0, first=1, second=2, both=3, mine=0, theirs=0)
-    run(clone, "git", "add", "params.yaml")
+    run(clone, *ADD)
     said = run(clone, *MERGE)
     for name, fate in {"first": "that of ours is taken", "second": "that of theirs is taken"}.items():
         for stage in ("distill", "picture", "evaluate"):
@@ -187,7 +186,7 @@ def test_two_branches_that_each_add_an_experiment(tmp_path: Path) -> None:
     assert run(clone, "git", "ls-files", "--unmerged") == ""
     assert run(clone, "git", "diff", "--name-only") == "", "all that was merged is added"
 
-    run(clone, "dvc", "checkout", "-q")
+    run(clone, *PULL)
     again = {f"{stage}@both" for stage in ("distill", "picture", "evaluate")} | {"report"}
     assert json.loads(run(clone, "dvc", "status", "--json")).keys() == again
     for name, branch in {"old": "main", "mine": "main", "first": "main", "theirs": "other", "second": "other"}.items():
@@ -195,6 +194,10 @@ def test_two_branches_that_each_add_an_experiment(tmp_path: Path) -> None:
     assert csv(clone, "main", "second") != csv(clone, "other", "second")
     assert ran(clone) == sorted(again)
     assert json.loads(run(clone, "dvc", "status", "--json")) == {}
+    (clone / "ran.txt").unlink()
+    for command in COMMIT:
+        run(clone, *command)
+    assert run(clone, "git", "status", "--porcelain") == ""
 
 
 @pytest.mark.slow
