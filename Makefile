@@ -25,8 +25,7 @@ check: $(DVC)
 	@$(BIN)/mypy
 
 repro: $(DVC)
-	@PATH="$(BIN):$$PATH" dvc pull --allow-missing
-	@PATH="$(BIN):$$PATH" dvc repro --allow-missing
+	@$(BIN)/python -m stages.repro
 	@$(BIN)/python -m stages.check_store
 
 # The lock file pins every package by version and hash, so that all machines have the same environment.

@@ -2,6 +2,8 @@
 
 The `dvc` of the environment that make installs runs this first, as DVC itself deletes a damaged object from store/, and
 puts one of .dvc/cache in place. Ends with status 1 where a damaged object has no whole copy.
+
+Example: python -m stages.check_store
 """
 
 import sys

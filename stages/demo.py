@@ -1,9 +1,6 @@
 """demo: the whole pipeline on the embedded digits, in the scratch workspace demo/. Not a stage."""
 
-import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +8,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from rcig import plan
-from rcig.errors import Foreseen
+from rcig.alone import alone
+from stages.commands import dvc
 from stages.common import run
 
 DEMO = Path("demo")
@@ -22,15 +20,13 @@ FIRST = "mnist_sample-ipc1-rcig"
 
 def main() -> None:
     start = time.time()
-    make_workspace()
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
-    if not (DEMO / ".dvc").exists():
-        subprocess.run(["dvc", "init", "--quiet", "--no-scm"], cwd=DEMO, env=environment, check=True)
-    print(f"while the set is distilled, {DEMO}/previews/{FIRST}.png shows it", flush=True)
-    for target in ([f"distill@{FIRST}"], []):
-        if subprocess.run(["dvc", "repro", *target], cwd=DEMO, env=environment).returncode:
-            raise Foreseen("the demo did not finish, see above; `make demo` goes on where it stopped")
+    with alone(DEMO, "make demo"):
+        make_workspace()
+        if not (DEMO / ".dvc").exists():
+            dvc("init", "--quiet", "--no-scm", folder=DEMO, fix="remove demo/ and run `make demo` again")
+        print(f"while the set is distilled, {DEMO}/previews/{FIRST}.png shows it", flush=True)
+        for targets in ([f"distill@{FIRST}"], []):
+            dvc("repro", *targets, folder=DEMO, fix="`make demo` goes on where it stopped")
     print(f"\ndone in {(time.time() - start) / 60:.1f} minutes; open {DEMO}/reports/index.html")
     print(f"every number: {DEMO}/reports/results.csv")
 

@@ -1,6 +1,7 @@
 """DVC workspaces of tests, and commands in them; no benchmark is prepared there."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,12 @@ def sections(**given: Any) -> dict[str, Any]:
 def save_settings(workspace: Path, settings: dict[str, Any]) -> None:
     with (workspace / "params.yaml").open("w") as file:
         YAML(typ="safe").dump(settings, file)
+
+
+def documented(page: str, first: str) -> list[list[str]]:
+    """The commands of the block of a page under docs/ that begins with this line, without their comments."""
+    (block,) = [part for part in (ROOT / "docs" / page).read_text().split("```\n")[1::2] if part.startswith(first)]
+    return [shlex.split(line, comments=True) for line in block.splitlines()]
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

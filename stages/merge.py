@@ -1,0 +1,65 @@
+"""merge: after a `git merge` with conflicts, the entries of dvc.lock of both sides, and the results that go with them.
+
+What people write, such as params.yaml, is resolved and added before. Not a stage.
+
+Example: git merge other; python -m stages.merge
+"""
+
+import hashlib
+from pathlib import Path
+
+from rcig import entries, planned, store
+from rcig.errors import Foreseen
+from stages.commands import conflicts, dvc, git
+from stages.common import run
+
+LOCK = Path("dvc.lock")
+MADE = (str(LOCK), str(planned.PLAN), "results/", "reports/")
+"""what the pipeline makes: conflicts there are resolved here, all others by hand"""
+
+
+def main() -> None:
+    found = conflicts()
+    if str(LOCK) not in found:
+        raise Foreseen(f"{LOCK}: git knows of no conflict in it; run this after a `git merge` that left one")
+    if by_hand := " ".join(path for path in found if not path.startswith(MADE)):
+        raise Foreseen(f"{by_hand}: in conflict; edit what git has marked, `git add {by_hand}`, and run this again")
+    base, ours, theirs = (entries.read(content) if content else {} for content in found[str(LOCK)])
+    store.atomic_write(LOCK, entries.written({}))
+    dvc("repro", "--quiet", "plan", fix="mend it and run this again")
+    plan = entries.read(LOCK.read_bytes())
+    here = entries.Here(sources(ours | theirs, theirs | ours), planned.load())
+    merged, notes = entries.merge(base | plan, ours | plan, theirs | plan, here)
+    store.atomic_write(LOCK, entries.written(merged))
+    made = entries.made(merged)
+    for path in found.keys() - {str(LOCK), str(planned.PLAN)}:
+        resolve(path, found[path].ours, found[path].theirs, made.get(path))
+    git("add", str(LOCK), str(planned.PLAN))
+    print("\n".join([*notes, f"{LOCK}: {len(merged)} entries; now `dvc pull --allow-missing` and `dvc repro`"]))
+
+
+def sources(*sides: entries.Entries) -> dict[str, str]:
+    """Path -> md5, of the files that stages need and none makes; of one that is pinned what the pin says."""
+    needed = {dep["path"] for side in sides for entry in side.values() for dep in entry.get("deps", [])}
+    pins = {path: Path(f"{path}.dvc") for path in needed}
+    files = {path: digest(Path(path).read_bytes()) for path in needed if Path(path).is_file()}
+    return files | {path: entries.pinned(pin.read_bytes()) for path, pin in pins.items() if pin.is_file()}
+
+
+def resolve(path: str, ours: bytes | None, theirs: bytes | None, md5: str | None) -> None:
+    """Take the side of which the entry is. What is made again is ours, or gone where a side has removed it."""
+    sides = [side for side in (ours, theirs) if side is not None]
+    of_entry = [side for side in sides if digest(side) == md5]
+    if of_entry or len(sides) == 2:
+        store.atomic_write(Path(path), (of_entry or sides)[0])
+        git("add", "--", path)
+    else:
+        git("rm", "--quiet", "--force", "--", path)
+
+
+def digest(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+if __name__ == "__main__":
+    run(main)
