@@ -76,7 +76,7 @@ def fit(images: np.ndarray, kind: Kind) -> Whitening:
 def kind_of(whitening: Whitening) -> str:
     """What `fit` was asked for, by the sizes of its parts: of 64 pixels, where two kinds are one, `zca`."""
     values, block = whitening.mean_image.size, BLOCK**2 * len(whitening.mean)
-    return {0: "standard", block: "zca_checkerboard", values: "zca"}.get(len(whitening.forward), "of no kind")
+    return {block: "zca_checkerboard", values: "zca", 0: "standard"}.get(len(whitening.forward), "of no kind")
 
 
 def fits(whitening: Whitening, kind: Kind, shape: tuple[int, int, int]) -> bool:
