@@ -22,7 +22,7 @@ from rcig.methods.external import Settings, load_external
 from rcig.run import task
 from rcig.run.distil import OF_ITS_MAKER, record_of
 from rcig.whiten import Whitening
-from stages import release
+from stages import common, release
 
 rng = np.random.default_rng(0)
 REAL = rng.integers(0, 256, (200, 6, 6, 3), dtype=np.uint8)
@@ -222,6 +222,11 @@ def test_what_is_odd_is_said_with_its_number(case: str, tmp_path: Path) -> None:
     for warning, words in zip(odd, expected, strict=True):
         assert words in str(warning.message)
         assert str(warning.message).startswith(f"external set {path}: ")
+
+
+def test_a_stage_says_it_in_one_line() -> None:
+    assert common.in_one_line(UserWarning("odd"), UserWarning, "code.py", 7) == "warning: odd\n"
+    assert "code.py:7: DeprecationWarning: old" in common.in_one_line("old", DeprecationWarning, "code.py", 7)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1, 10, 1000])

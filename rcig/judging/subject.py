@@ -112,7 +112,7 @@ def check(
         if meta.get(name, value) != value:  # not every set says all of it
             raise StoreError(
                 f"{path}: a set of another experiment: expected {name} {value}, got {meta[name]};"
-                " remove it and run `dvc repro`"
+                f" remove it and run `dvc repro distill@{path.stem}`"
             )
     sets = (len(judged.seeds), judged.images_per_class * dataset.classes)
     expected = {"images": (*sets, *dataset.shape), "labels": (*sets, dataset.classes)}
@@ -120,5 +120,5 @@ def check(
         if distilled[name].shape != shape:
             raise StoreError(
                 f"{path}: a set of another experiment: expected {name} {shape}, got {distilled[name].shape};"
-                " remove it and run `dvc repro`"
+                f" remove it and run `dvc repro distill@{path.stem}`"
             )

@@ -35,7 +35,7 @@ def of_seed(path: Path, seed: int, shape: tuple[int, ...], classes: int, whiteni
 
 
 def check_whitening(
-    path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], whitening: Whitening
+    path: Path | str, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], whitening: Whitening
 ) -> None:
     """Raise StoreError for sets of other statistics, and for sets of another whitening by the same.
 
