@@ -117,6 +117,7 @@ def make_setup(
         network=network,
         seen=whole(train),
         whitened=whiten.on_device(whitening),
+        whitening=whitening,
         batch_size=batch,
         weights=None,
         seed=0,

@@ -16,6 +16,7 @@ from rcig.data.settings import Dataset
 from rcig.errors import DataError, ParamsError
 from rcig.judging.evaluate import Evaluate, by_protocol
 from rcig.judging.subject import Judged, Subject
+from rcig.methods import saved
 from rcig.run import distil as runs
 from rcig.run.task import source_of
 from rcig.sets import DistilledSet
@@ -117,8 +118,8 @@ def judge(
     """Test accuracy of networks that are trained on nothing but the set, by a protocol of rcig.judging.protocols.
 
     `on`: the name of a dataset that the pipeline has prepared in this folder, or test images and class numbers as for
-    `distil`, which are whitened as the set was. Raises DataError for images of another shape or more classes, and
-    ParamsError for an unknown protocol and where the whitening is not known.
+    `distil`, which are whitened as the set was. Raises DataError for images of another shape or more classes,
+    ParamsError for an unknown protocol and where the whitening is not known, and StoreError where it is another one.
 
     >>> rcig.judge(distilled, (test_images, test_labels), width=32).mean
     0.87
@@ -139,6 +140,9 @@ def judge(
             f" {test.labels.max() + 1}; judge it on its own dataset"
         )
     meta = distilled.meta
+    if isinstance(on, str):
+        parts = {"images": distilled.images[None], "pixels": distilled.pixels[None]}
+        saved.check_whitening(f"judge on {on}", parts, meta, whitening)
     given = {"mirror": meta.get("mirror", False), "depth": meta.get("depth", depth(shape[0]))}
     dataset = described(test.images, test.labels, given | {"classes": classes})
     per_class = -(-len(distilled.images) // classes)

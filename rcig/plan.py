@@ -117,6 +117,7 @@ def make(params: Params, root: Path = Path()) -> dict[str, Any]:
     """Stage -> its entry, or member -> entry: {settings, modules, code}. Raises ParamsError naming the key."""
     for name, dataset in params.datasets.items():
         known(f"datasets.{name}", "dataset", name, catalogue.SOURCES)
+        catalogue.check(name, dataset)
         _check_depth(f"datasets.{name}", dataset)
     for name, size in params.sizes.items():
         _check_size(f"sizes.{name}", size)
@@ -224,7 +225,7 @@ def resolve(
     }
     count = strict.convert(Annotated[int, POSITIVE], raw["images_per_class"], f"{where}.images_per_class")
     loop = whole.get("loop", {})
-    if not getattr(registry.load(module), "LEARNS", True):
+    if not registry.load(module).MEMBERS[raw["method"]].learns:
         strict.given(Loop, _loop(where, loop, raw["dataset"], count), f"{where}.loop")
         loop = {"steps": 0}
     whole |= {
@@ -297,13 +298,14 @@ def _check(where: str, run: Run, dataset: Dataset) -> None:
     _check_depth(f"datasets.{run.dataset}", dataset)
     file = registry.load(run.module)
     images, pixels = run.images_per_class * dataset.classes, dataset.resolution**2 * dataset.channels
-    if not getattr(file, "LEARNS", True):
+    member = file.MEMBERS[run.method]
+    if not member.learns:
         for name in ("basis", "boost", "hardness"):
             if getattr(run, name) is not None:
                 raise ParamsError(f"{where}.{name}: nothing is distilled by {run.method}; set {name}: null")
         if run.initialisation != "real":
             raise ParamsError(f"{where}.initialisation: {run.method} starts from no noise; set initialisation: real")
-    readers = [run.initialisation == "stored", run.hardness is not None, run.module in ("external", "stored")]
+    readers = [run.initialisation == "stored", run.hardness is not None, not member.starts]
     if sum(readers) > 1:
         raise ParamsError(f"{where}.needs: one file for both initialisation: stored and hardness; drop one of them")
     if any(readers) and run.needs == NOTHING:

@@ -96,8 +96,7 @@ def card(distilled: DistilledSet, summary: Mapping[str, Any] | None = None, pict
 
 
 def _read(path: Path, seed: int | None) -> DistilledSet:
-    arrays = store.load(path, store.DISTILLED)
-    meta = json.loads(str(arrays["meta"]))
+    arrays, meta = store.load_distilled(path)
     seeds = meta["seeds"]
     if seed is not None and seed not in seeds:
         raise StoreError(f"{path}: has no seed {seed}; its seeds are {', '.join(map(str, seeds))}")

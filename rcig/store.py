@@ -12,6 +12,7 @@ import json
 import math
 import os
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -75,6 +76,14 @@ DISTILLED = Schema(
 )
 LEARNED = ("images", "labels", "log_temperature")
 """arrays of a distilled set from which the others follow"""
+_SAID: dict[str, tuple[type, bool]] = {
+    "dataset": (str, False),
+    "images_per_class": (int, False),
+    "method": (str, False),
+    "seeds": (int, True),
+    "class_names": (str, True),
+}
+"""what the meta of distilled sets says at least, of what type, and whether it is a list"""
 PREDICTIONS = Schema(
     "table of predictions",
     {"predicted": ("int16", "s k n"), "labels": ("int16", "n"), "class_names": ("str", "c")},
@@ -174,36 +183,91 @@ def _write_array(file: Any, array: np.ndarray | Chunks) -> None:
         np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
 
 
+class Declared(NamedTuple):
+    """What an .npz says of one of its arrays before its numbers."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    by_columns: bool
+    """whether its numbers are in Fortran's order"""
+
+
+def declared(archive: zipfile.ZipFile, name: str) -> Declared:
+    """What the array of that name is said to be. Raises ValueError for Python objects and for a size that is no such
+    array's, KeyError where there is none of that name: nothing is unpacked or allocated for it."""
+    member = archive.getinfo(f"{name}.npy")
+    with archive.open(member) as file:
+        found = _read_header(file)
+        size = file.tell() + math.prod(found.shape) * found.dtype.itemsize
+    if found.dtype.hasobject:
+        raise ValueError(f"{name} holds Python objects, expected numbers or text")
+    if size != member.file_size:
+        raise ValueError(
+            f"{name} says {found.dtype} {found.shape}, but has {member.file_size} bytes in place of {size}"
+        )
+    return found
+
+
+def _read_header(file: Any) -> Declared:
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"an array in version {version} of NumPy's format, expected 1.0 or 2.0")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = read(file)
+    if min(shape, default=0) < 0:
+        raise ValueError(f"an array of the shape {shape}")
+    return Declared(dtype, shape, by_columns)
+
+
+def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """The array of that name, with the errors of `declared`."""
+    declared(archive, name)
+    with archive.open(f"{name}.npy") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
+    *(ValueError, TypeError, KeyError, RuntimeError),
+)
+"""what Python and NumPy raise for bytes that are no .npz"""
+
+
 def load_arrays(path: Path, fix: str, mapped: str | None = None) -> dict[str, np.ndarray]:
     """Read every array of an .npz, but only check that one called `mapped` and leave it in the file.
 
-    Raises StoreError for a missing, truncated, damaged or pickled file.
+    Raises StoreError for a missing, truncated, damaged or pickled file, and for one that would unpack to more than it
+    has bytes: `save_arrays` does not compress.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files if name != mapped}
-        return arrays if mapped is None else {mapped: _map_array(path, mapped)} | arrays
+        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+            names = [member.filename.removesuffix(".npy") for member in archive.infolist()]
+            unpacked, size = sum(member.file_size for member in archive.infolist()), os.fstat(file.fileno()).st_size
+            if unpacked > size:
+                raise ValueError(f"its {size} bytes would unpack to {unpacked}")
+            arrays = {name: read_array(archive, name) for name in names if name != mapped}
+            return arrays if mapped is None else {mapped: _map_array(path, archive, mapped)} | arrays
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file; run `dvc repro` to make it, or `dvc pull` to fetch it") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, TypeError, KeyError) as error:
+    except UNREADABLE as error:
         raise StoreError(f"{path}: not a whole .npz file ({' '.join(str(error).split())}); {fix}") from None
 
 
-def _map_array(path: Path, name: str) -> np.ndarray:
+def _map_array(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
     """The array of that name of an .npz that is not compressed, as a memory map."""
-    with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
-        member = archive.getinfo(f"{name}.npy")
-        if member.compress_type != zipfile.ZIP_STORED:
-            raise ValueError(f"{name} is compressed")
-        with archive.open(member) as content:
-            while content.read(2**20):
-                pass  # to its end, where its checksum is compared
+    dtype, shape, by_columns = declared(archive, name)
+    member = archive.getinfo(f"{name}.npy")
+    if member.compress_type != zipfile.ZIP_STORED or by_columns:
+        raise ValueError(f"{name} is compressed or in Fortran's order")
+    with archive.open(member) as content:
+        while content.read(2**20):
+            pass  # to its end, where its checksum is compared
+    with open(path, "rb") as file:
         # The data follow a header of 30 bytes, the name and an extra field, whose lengths are its last four bytes.
         file.seek(member.header_offset + 26)
         lengths = np.frombuffer(file.read(4), "<u2")
         file.seek(int(lengths.sum()), os.SEEK_CUR)
-        np.lib.format.read_magic(file)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        _read_header(file)
         return np.memmap(path, dtype, "r", file.tell(), shape)
 
 
@@ -220,6 +284,34 @@ def load(path: Path, schema: Schema) -> dict[str, np.ndarray]:
     arrays = load_arrays(path, fix, schema.mapped)
     check(schema, arrays, str(path), fix)
     return arrays
+
+
+def load_distilled(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays of a file of distilled sets, and its meta: whoever takes up a set, to show, judge or go on from it.
+
+    Raises StoreError for numbers that are not finite and for a meta that does not say whose sets they are.
+    """
+    arrays = load(path, DISTILLED)
+    fix = "remove it and run `dvc repro`, or `dvc pull`"
+    for name in LEARNED:
+        bad = np.count_nonzero(~np.isfinite(arrays[name]))
+        if bad:
+            raise StoreError(f"{path}: {bad} NaN or infinite {name}; remove it and distil again")
+    try:
+        meta = json.loads(str(arrays["meta"]))
+    except (ValueError, RecursionError):
+        raise StoreError(f"{path}: not a distilled set: its meta is no JSON; {fix}") from None
+    counts = {"seeds": arrays["labels"].shape[0], "class_names": arrays["labels"].shape[2]}
+    said: dict[str, Any] = meta if isinstance(meta, dict) else {}
+    for name, (kind, listed) in _SAID.items():
+        value = said.get(name)
+        items = value if listed and isinstance(value, list) else [value]
+        if not all(type(item) is kind for item in items) or len(items) != counts.get(name, 1):
+            words = f"{counts.get(name, 1)} of {kind.__name__}"
+            raise StoreError(
+                f"{path}: not a distilled set: expected its meta to say {name}, {words}, got {str(value)[:80]!r}; {fix}"
+            )
+    return arrays, said
 
 
 def check(schema: Schema, arrays: Mapping[str, Any], where: str, fix: str) -> None:

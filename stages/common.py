@@ -4,6 +4,7 @@ import inspect
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ DISTILLED = Path("artifacts/distilled")
 RESULTS = Path("results")
 COMPILED = Path(".cache/jax")
 """compiled code, kept for the next time; by machine, as folders may be shared by several"""
+
+FORMAT = warnings.formatwarning
 
 
 def run(main: Callable[..., None]) -> None:
@@ -26,7 +29,15 @@ def run(main: Callable[..., None]) -> None:
         print(f"usage: python -m {script['__spec__'].name} {' '.join(names)}\n\n{script['__doc__'].strip()}")
         sys.exit(0 if "--help" in arguments else 2)
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED.resolve() / platform.node()))
+    warnings.formatwarning = in_one_line
     try:
         main(*arguments)
     except Foreseen as error:
         sys.exit(f"error: {error}")
+
+
+def in_one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning that is meant for people is one line, without the place in the code; others are as ever."""
+    return f"warning: {message}\n" if category is UserWarning else FORMAT(message, category, filename, lineno, line)

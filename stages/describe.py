@@ -15,15 +15,17 @@ SHOWN = 10
 
 def main(name: str) -> None:
     dataset, code = planned.read("describe", name, Dataset)
-    (train, class_names), (test, _) = (load_split(name, part) for part in ("train", "test"))
-    whitening = load_whitening(name)
+    (train, class_names), (test, _) = (load_split(name, part, dataset) for part in ("train", "test"))
+    whitening = load_whitening(name, dataset)
     chosen = splits.sample_per_class(train.labels, 1, dataset.classes, seed=0)[:SHOWN]
     images, labels = splits.whole(train).take(chosen)
     white = np.asarray(whiten.apply(whitening, images))
     back = whiten.to_pixels(whitening, white)
+    source = catalogue.known(name)._asdict()
+    del source["holds"]  # what is measured says it
     known = {
         "code": code,
-        **catalogue.known(name)._asdict(),
+        **source,
         "class_names": class_names,
         **facts.measured(train, test, dataset, whitening),
         "round_trip": int(np.abs(images.astype(int) - back).max()),

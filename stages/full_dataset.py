@@ -35,7 +35,7 @@ def main(name: str) -> None:
         variables, curve = loop.run(task, judge, checkpoints / "networks.npz", f"full_dataset {name}")
     folder = RESULTS / "full_dataset"
     store.atomic_write(folder / f"{name}-curve.csv", pd.DataFrame(curve).to_csv(index=False))
-    test = splits.whole(real.load_split(name, "test")[0])
+    test = splits.whole(real.load_split(name, "test", dataset)[0])
     logits = outputs(variables, test)
     found = rows.by_network(
         train.accuracy(logits, test.labels),

@@ -11,7 +11,6 @@ import numpy as np
 
 from rcig import store
 from rcig.errors import StoreError
-from rcig.methods import saved
 from rcig.run.distil import OF_ITS_MAKER
 from stages.common import run
 
@@ -21,7 +20,7 @@ SHARED = ("dataset", "images_per_class", "method", "seeds", "code", "data")
 
 
 def main(path: str, results: str) -> None:
-    arrays, meta = saved.load(Path(path))
+    arrays, meta = store.load_distilled(Path(path))
     try:
         summary = json.loads((Path(results) / "summary.json").read_text())
         curve = (Path(results) / "curve.csv").read_text()

@@ -2,8 +2,10 @@
 
 import gzip
 import io
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,25 @@ def encoded(pixels: np.ndarray, kind: str = "jpeg") -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind)
     return buffer.getvalue()
+
+
+def png(pixels: np.ndarray, depth: int, colour: int, more: bytes = b"") -> bytes:
+    """A PNG of whole numbers (h, w, c) of 1 to 16 bits; `colour` is the format's: 0 grey, 2 RGB, 4 grey and opacity, 6
+    RGB and opacity. `more`: chunks before its data."""
+    height, width, _ = pixels.shape
+    if depth < 8:
+        bits = (pixels >> np.arange(depth - 1, -1, -1)) & 1
+        rows = np.packbits(bits.reshape(height, -1).astype(np.uint8), axis=1)
+    else:
+        rows = pixels.astype(">u2" if depth == 16 else "u1").reshape(height, -1).view(np.uint8)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)))
+    return b"\x89PNG\r\n\x1a\n" + header + more + data + chunk(b"IEND", b"")
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """Of a PNG."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def tar(files: Mapping[str, bytes]) -> bytes:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import rcig
-from rcig import api, whiten
+from rcig import api, store, whiten
 from rcig.data import real
-from rcig.errors import DataError, Foreseen, ParamsError
+from rcig.errors import DataError, Foreseen, ParamsError, StoreError
 from rcig.judging.attacks import ATTACKS
 from rcig.methods import registry
 from rcig.run import distil as runs
@@ -84,6 +84,21 @@ def test_networks_that_see_only_the_set_find_the_spots(distilled: DistilledSet) 
     assert found.mean > 0.6
     shuffled = distilled._replace(labels=distilled.labels[[2, 3, 4, 5, 0, 1]])
     assert rcig.judge(shuffled, spots(90, 1), "inner_adam", width=8).mean < 0.3, "the labels are those of other spots"
+
+
+def test_a_set_is_not_judged_on_a_dataset_of_another_whitening(
+    distilled: DistilledSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images, labels = spots(90, 1)
+    arrays = {"images": images, "labels": labels.astype(np.int32), "class_names": ["a", "b", "c"]}
+    store.save(real.DATA / "d" / "test.npz", store.SPLIT, **arrays)
+    own = distilled.whitening
+    other = whiten.fit(images, "zca")._replace(mean=own.mean, std=own.std)
+    for whitening, message in ((own._replace(mean=own.mean + 1), "mean"), (other, "its pixels are not its images")):
+        store.save(real.DATA / "d" / "whitening.npz", store.WHITENING, **whitening._asdict())
+        with pytest.raises(StoreError, match=f"judge on d: .*{message}"):
+            rcig.judge(distilled, "d", "inner_adam", width=4)
 
 
 def test_grey_images_may_lack_their_channel_and_colour_is_whitened_with_mirror_images() -> None:

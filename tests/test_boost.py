@@ -170,8 +170,9 @@ def stored_set(path: Path, seeds: list[int], images: int) -> dict[str, np.ndarra
     rng = np.random.default_rng(2)
     shapes = {"images": (images, 8, 8, 1), "labels": (images, CLASSES), "log_temperature": ()}
     arrays = {name: rng.normal(size=(len(seeds), *shape)).astype(np.float32) for name, shape in shapes.items()}
-    pixels = np.zeros(arrays["images"].shape, np.uint8)
-    store.save(path, store.DISTILLED, **arrays, pixels=pixels, meta=np.asarray(json.dumps({"seeds": seeds})))
+    pixels = np.stack([whiten.to_pixels(source().real.whitening, one) for one in arrays["images"]])
+    meta = {"dataset": "d", "images_per_class": images // CLASSES, "method": "rcig", "class_names": ["a", "b", "c"]}
+    store.save(path, store.DISTILLED, **arrays, pixels=pixels, meta=json.dumps(meta | {"seeds": seeds}))
     return arrays
 
 

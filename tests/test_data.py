@@ -1,19 +1,26 @@
+import dataclasses
+import io
+import json
 import shutil
+import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import archives
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
+from tiny import SAMPLE
 from workspaces import read_settings, save_settings, sections
 
-from rcig import store, whiten
-from rcig.data import catalogue, real, sources, splits
+from rcig import store, strict, whiten
+from rcig.data import builders, catalogue, real, sources, splits
 from rcig.data.sources import Part
-from rcig.errors import DataError
+from rcig.errors import DataError, ParamsError, StoreError
 from stages import distill
 from stages import plan as stage_plan
 from stages import study as stage_study
@@ -141,6 +148,74 @@ def test_grey_files_of_a_colour_dataset_become_rgb() -> None:
     assert Image.fromarray(found).mode == "RGB"
 
 
+@pytest.mark.parametrize(("colour", "layers"), [(0, 1), (4, 2), (2, 3), (6, 4)])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_pixels_of_8_and_16_bits_are_the_same_brightness(colour: int, layers: int, depth: int) -> None:
+    pixels = np.random.default_rng(colour).integers(0, 256, (5, 7, layers))
+    file = archives.png(pixels * (257 if depth == 16 else 1), depth, colour)
+    seen = pixels[..., : 1 if layers < 3 else 3]
+    np.testing.assert_array_equal(sources.decode(file, 3, None), np.broadcast_to(seen, (5, 7, 3)))
+    if layers < 3:
+        np.testing.assert_array_equal(sources.decode(file, 1, None), seen)
+
+
+def test_of_16_bits_the_upper_8_are_taken_whatever_the_colours() -> None:
+    pixels = np.random.default_rng(0).integers(0, 2**16, (5, 7, 1))
+    grey = sources.decode(archives.png(pixels, 16, 0), 3, None)
+    colour = sources.decode(archives.png(np.repeat(pixels, 3, 2), 16, 2), 3, None)
+    np.testing.assert_array_equal(grey, np.broadcast_to(pixels >> 8, (5, 7, 3)))
+    np.testing.assert_array_equal(colour, grey)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_few_bits_of_grey_are_spread_over_all_brightness(depth: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 2**depth, (5, 7, 1))
+    found = sources.decode(archives.png(pixels, depth, 0), 1, None)
+    np.testing.assert_array_equal(found, pixels * 255 // (2**depth - 1))
+
+
+def test_colours_of_a_palette_and_grey_that_is_stored_as_colour() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    few = Image.fromarray(pixels).quantize(16)
+    buffer = io.BytesIO()
+    few.save(buffer, "png", transparency=3)
+    np.testing.assert_array_equal(sources.decode(buffer.getvalue(), 3, None), np.asarray(few.convert("RGB")))
+    grey = np.repeat(pixels[..., :1], 3, 2)
+    np.testing.assert_array_equal(sources.decode(archives.encoded(grey, "png"), 1, None), pixels[..., :1])
+
+
+def test_a_photograph_is_turned_upright_and_printers_colours_are_those_of_screens() -> None:
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[:8, :16] = (200, 60, 60)
+    for turn in range(1, 9):
+        tags = Image.Exif()
+        tags[274] = turn  # which says how to turn what is stored to see what was taken
+        stored = {2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.transpose(1, 0, 2)}
+        stored |= {6: np.rot90, 7: lambda a: np.rot90(a, 2).transpose(1, 0, 2), 8: lambda a: np.rot90(a, -1)}
+        buffer = io.BytesIO()
+        Image.fromarray(stored.get(turn, np.copy)(pixels)).save(buffer, "jpeg", quality=100, subsampling=0, exif=tags)
+        assert np.abs(sources.decode(buffer.getvalue(), 3, None).astype(int) - pixels).max() < 8, turn
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert("CMYK").save(buffer, "jpeg", quality=100)
+    assert np.abs(sources.decode(buffer.getvalue(), 3, None).astype(int) - pixels).max() < 8
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_brightness_in_no_known_range_is_refused(mode: str) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((4, 4), 40_000, np.int32)).convert(mode).save(buffer, "tiff")
+    with pytest.raises(ValueError, match=f"an image of mode {mode}, expected 8 or 16 bits a channel"):
+        sources.decode(buffer.getvalue(), 1, None)
+
+
+@pytest.mark.parametrize("side", [10_000, 2_000_000_000])
+def test_an_image_that_says_it_is_enormous_is_not_unpacked(side: int) -> None:
+    small = archives.png(np.zeros((1, 1, 1), int), 8, 0)
+    header = archives.chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    with pytest.raises((Image.DecompressionBombWarning, Image.DecompressionBombError), match="exceeds limit"):
+        sources.decode(small[:8] + header + small[8 + len(header) :], 1, 28)
+
+
 def test_names_of_imagenets_classes() -> None:
     assert sources.readable(["n02119789", "n02012849", "n03126707", "cat"]) == [
         "kit fox",
@@ -181,6 +256,157 @@ def test_a_damaged_record_is_named(how: str, tmp_path: Path, monkeypatch: pytest
         path.write_bytes(content)
     with pytest.raises(DataError, match=r"mnist train: record \d cannot be read .*; remove .* and prepare the dataset"):
         read(sources.prepared("mnist", catalogue.SOURCES["mnist"], 28).train)
+
+
+class Good(Damaged, skip_registration=True):
+    """Ten images."""
+
+    name = "mnist"
+    VERSION = tfds.core.Version("3.0.1")
+
+    def _split_generators(self, _: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[int, dict[str, object]]]]:
+        good = archives.encoded(archives.picture(0, (28, 28)), "png")
+        rows = lambda: ((i, {"image": good, "label": i}) for i in range(10))  # noqa: E731
+        return {"train": rows(), "test": rows()}
+
+
+@pytest.fixture(scope="module")
+def ten_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a dataset named mnist is prepared."""
+    folder = tmp_path_factory.mktemp("ten")
+    Good(data_dir=folder, file_format="array_record").download_and_prepare()
+    return folder
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def say_tfrecord(folder: Path) -> None:
+    info = folder / "dataset_info.json"
+    info.write_text(info.read_text().replace("array_record", "tfrecord"))
+
+
+def remove(files: Iterable[Path]) -> None:
+    for file in files:
+        file.unlink()
+
+
+def without(split: str, folder: Path) -> None:
+    info = folder / "dataset_info.json"
+    content = json.loads(info.read_text())
+    content["splits"] = [one for one in content["splits"] if one["name"] != split]
+    info.write_text(json.dumps(content))
+
+
+AGAIN = r"python -m stages\.prepare mnist`?$"
+SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "tfrecord": (say_tfrecord, "is prepared as tfrecord, which only TensorFlow reads; let TFDS_DATA_DIR name another"),
+    "metadata cut": (lambda folder: cut(folder / "dataset_info.json"), "cannot be opened .*; make it readable, or"),
+    "metadata empty": (lambda folder: (folder / "dataset_info.json").write_text(""), "cannot be opened"),
+    "other metadata": (lambda folder: (folder / "dataset_info.json").write_text("[]"), "cannot be opened"),
+    "no text": (lambda folder: (folder / "dataset_info.json").write_bytes(b"\xff\xfe\x00"), "cannot be opened"),
+    "no metadata": (lambda folder: (folder / "dataset_info.json").unlink(), "mnist is not prepared in"),
+    "a folder": (
+        lambda folder: [(folder / "dataset_info.json").unlink(), (folder / "dataset_info.json").mkdir()],
+        "cannot be opened",
+    ),
+    "no shard": (lambda folder: remove(folder.glob("*train*")), "mnist train: record 0 cannot be read"),
+    "shard cut": (lambda folder: cut(next(folder.glob("*train*"))), r"mnist train: record \d cannot be read"),
+    "no test split": (lambda folder: without("test", folder), "mnist test: no such split in"),
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_dataset_that_cannot_be_read_is_one_line(
+    how: str, ten_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil, message = SPOILED[how]
+    folder = tmp_path / "data"
+    shutil.copytree(ten_digits, folder)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
+    assert sorted(read(sources.open_dataset("mnist", 28).train).labels) == list(range(10))
+    spoil(folder / "mnist" / "3.0.1")
+    with pytest.raises(DataError, match=f"{message}.*{AGAIN}") as error:
+        read(sources.open_dataset("mnist", 28).train)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("place", ["", "mnist/3.0.1"])
+def test_a_file_in_place_of_a_folder(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "data"
+    (folder / place).parent.mkdir(parents=True, exist_ok=True)
+    (folder / place).write_text("a picture of a cat")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
+    with pytest.raises(DataError, match=r"expected the folder of prepared datasets, got a file; move it away"):
+        sources.open_dataset("mnist", 28)
+    if not place:
+        with pytest.raises(DataError, match=r"\(TFDS_DATA_DIR\): File exists; let TFDS_DATA_DIR name a folder"):
+            builders.prepare("mnist")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("mnist", {"channels": 3}, r"datasets\.mnist\.channels: mnist has 1, got 3; correct it"),
+        ("cifar10", {"channels": 1}, r"datasets\.cifar10\.channels: cifar10 has 3, got 1"),
+        ("mnist", {"classes": 9}, r"datasets\.mnist\.classes: mnist has 10, got 9"),
+        ("mnist", {"resolution": 32}, r"datasets\.mnist\.resolution: mnist has 28, got 32"),
+    ],
+)
+def test_settings_that_a_dataset_is_known_not_to_have(name: str, changes: dict[str, int], message: str) -> None:
+    holds = {"resolution": 28, "channels": 1} if name == "mnist" else {"resolution": 32, "channels": 3}
+    good = dataclasses.replace(SAMPLE, **holds)
+    catalogue.check(name, good)
+    catalogue.check("imagenette", dataclasses.replace(good, resolution=96, channels=3))
+    with pytest.raises(ParamsError, match=message):
+        catalogue.check(name, dataclasses.replace(good, **changes))
+    with pytest.raises(ParamsError, match=r"d\.classes: expected classes to be at least 2, got 1"):
+        strict.parse(catalogue.Dataset, dataclasses.asdict(good) | {"classes": 1}, "d")
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts", "message"),
+    [
+        ({"classes": 9}, ("train", "test"), r"{}\.npz: .*: it has classes 10, .* in params\.yaml says classes 9;"),
+        ({"resolution": 32}, ("train", "test"), r"it has images \(28, 28, 1\), .* says images \(32, 32, 1\);"),
+        ({"channels": 3}, ("train", "test", "whitening"), r"it has .*, .* says .*;"),
+        ({"whitening": "zca"}, ("whitening",), "it has whitening standard, .* says whitening zca;"),
+        ({"held_out": 0.25}, (), "says nothing of the raw arrays"),
+    ],
+)
+def test_raw_arrays_of_other_settings_are_refused(
+    changes: dict[str, Any], parts: tuple[str, ...], message: str, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(prepared.parent)
+    name, other = "mnist_sample", dataclasses.replace(SAMPLE, **changes)
+    for part in ("train", "test", "whitening"):
+        load = partial(real.load_whitening, name) if part == "whitening" else partial(real.load_split, name, part)
+        load(SAMPLE)
+        load()
+        if part not in parts:
+            load(other)
+            continue
+        expected = message.format(part)
+        with pytest.raises(StoreError, match=rf"{expected} run `dvc repro preprocess@mnist_sample`, or correct params"):
+            load(other)
+    if parts:
+        with pytest.raises(StoreError, match="was made of other settings"):
+            real.load_real(name, other)
+
+
+def test_every_kind_of_whitening_is_told_from_the_others() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(whiten, "BLOCK", 4)
+        kinds = ("standard", "zca", "zca_checkerboard")
+        for kind in kinds:
+            whitening = whiten.fit(images, kind)
+            assert whiten.kind_of(whitening) == kind
+            assert [one for one in kinds if whiten.fits(whitening, one, (8, 8, 1))] == [kind]
+            assert not whiten.fits(whitening, kind, (8, 8, 3))
+            if kind != "standard":
+                assert not whiten.fits(whitening, kind, (16, 16, 1))
 
 
 def test_preprocessing_writes_the_source_whatever_the_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +11,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import resolved, setup
+from tiny import SAMPLE, resolved, setup
 
-from rcig import store, whiten
+from rcig import passes, store, whiten
 from rcig.data import real, splits
 from rcig.errors import ParamsError, StoreError
 from rcig.methods import external, saved, stored
 from rcig.methods.base import Distilled, Method, Setup
 from rcig.methods.external import Settings, load_external
+from rcig.run import task
 from rcig.run.distil import OF_ITS_MAKER, record_of
-from stages import release
+from rcig.whiten import Whitening
+from stages import common, release
 
 rng = np.random.default_rng(0)
 REAL = rng.integers(0, 256, (200, 6, 6, 3), dtype=np.uint8)
 WHITENING = whiten.fit(REAL, "zca")
+SMOOTH = np.round(127.5 + 127.5 * np.sin(np.add.outer(rng.normal(size=(200, 3)), np.arange(36) / 12))).astype(np.uint8)
+SMOOTH = SMOOTH.reshape(200, 3, 6, 6).transpose(0, 2, 3, 1)
 PIXELS, CLASSES = REAL[:4], np.array([0, 1, 0, 1])
 HARD = np.eye(2)[CLASSES]
 
@@ -30,6 +36,7 @@ HARD = np.eye(2)[CLASSES]
 def small(needs: Path, **changes: Any) -> Setup:
     """A run on such images."""
     few = {"shape": (6, 6, 3), "classes": 2, "images": 4, "whitened": whiten.on_device(WHITENING)}
+    few["whitening"] = WHITENING
     return setup(needs=needs, **few | changes)
 
 
@@ -55,7 +62,7 @@ def test_all_forms_of_a_set_are_the_same_set(tmp_path: Path) -> None:
 
 
 def test_learned_labels_stay_as_they_are(tmp_path: Path) -> None:
-    learned = rng.normal(size=(4, 2))
+    learned = 3 * (HARD - 0.5) + rng.normal(scale=0.5, size=(4, 2))
     np.testing.assert_allclose(load(tmp_path, PIXELS, learned).labels, learned, atol=1e-6)
 
 
@@ -81,10 +88,13 @@ def test_a_torch_file_is_that_of_numpy(tmp_path: Path) -> None:
     ("images", "labels", "changes", "message"),
     [
         (PIXELS[:3], CLASSES[:3], {}, r"expected images \(4, 6, 6, 3\), got \(3, 6, 6, 3\); correct images_per_class"),
-        (PIXELS / np.float32(100), CLASSES, {}, "brightness from 0 to 1; for whitened images say whitened: true"),
-        (PIXELS / np.float32(np.nan), CLASSES, {}, "brightness from 0 to 1"),
+        (PIXELS / np.float32(100), CLASSES, {}, "expected brightness from 0 to 1, got 0 to 2.55; save"),
+        (PIXELS / np.float32(np.nan), CLASSES, {}, "expected finite images, got NaN, or infinite ones as float32"),
+        (PIXELS.astype(int), CLASSES, {}, "expected images as uint8 or floating point numbers, got int64"),
+        (PIXELS, np.array(list("abab")), {}, "expected labels as numbers, got <U1"),
+        (PIXELS, CLASSES + 0.5, {}, r"expected class numbers from 0 to 1, got 0\.5 to 1\.5"),
         (PIXELS, CLASSES, {"whitened": True}, "bytes are no whitened images; say whitened: false"),
-        (PIXELS, CLASSES + 1, {}, r"expected labels \(4,\) from 0 to 1, or \(4, 2\), got \(4,\)"),
+        (PIXELS, CLASSES + 1, {}, r"expected class numbers from 0 to 1, got 1 to 2; they start at 0"),
         (PIXELS, HARD[:3], {}, r"got \(3, 2\)"),
         (PIXELS, HARD * np.nan, {}, "expected finite labels, got NaN or infinite ones"),
     ],
@@ -94,6 +104,217 @@ def test_what_is_wrong_is_named(
 ) -> None:
     with pytest.raises(ParamsError, match=message):
         load(tmp_path, images, labels, **changes)
+
+
+# Sets of other tools, in the spaces that they use: colour images as smooth as photographs are, and grey ones.
+TEN = np.arange(10)
+ONE_HOT = np.eye(10, dtype=np.float32)
+GREY = np.minimum(255, np.maximum(0, rng.normal(0, 120, (300, 8, 8, 1)))).astype(np.uint8)
+
+
+def photographs(count: int) -> np.ndarray:
+    """uint8 (n, 8, 8, 3) whose brightness changes slowly: amplitudes fall with the square of the frequency."""
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(8, 1 / 8), np.fft.fftfreq(8, 1 / 8)))
+    noise = np.fft.fft2(rng.normal(size=(count, 8, 8, 1)) + 0.2 * rng.normal(size=(count, 8, 8, 3)), axes=(1, 2))
+    smooth = np.fft.ifft2(noise / (0.5 + frequency[..., None]) ** 2, axes=(1, 2)).real
+    return np.clip(127.5 + 60 * smooth / smooth.std(), 0, 255).astype(np.uint8)
+
+
+COLOUR = photographs(2000)
+WHITE = {"grey": whiten.fit(GREY, "standard"), "colour": whiten.fit(COLOUR, "zca")}
+DATA = {"grey": GREY[:10], "colour": COLOUR[:10]}
+MEAN_STD = ((DATA["colour"] / 255 - WHITE["colour"].mean) / WHITE["colour"].std).astype(np.float32)
+OWN = {name: np.asarray(whiten.apply(WHITE[name], DATA[name])) for name in DATA}
+LOGITS = rng.normal(0, 3, (10, 10)) + 9 * ONE_HOT
+
+
+def take(path: Path, data: str, whitened: bool = False) -> Distilled:
+    given = WHITE[data]
+    few = {"shape": DATA[data].shape[1:], "classes": 10, "images": 10, "needs": path, "whitening": given}
+    return load_external(Settings(whitened), setup(**few, whitened=whiten.on_device(given)))
+
+
+G, C = DATA["grey"], DATA["colour"]
+RIGHT: dict[str, tuple[str, bool, dict[str, np.ndarray]]] = {
+    "bytes": ("grey", False, {"images": G, "labels": TEN}),
+    "brightness": ("grey", False, {"images": G / np.float32(255), "labels": ONE_HOT}),
+    "double precision": ("grey", False, {"images": G / 255, "labels": ONE_HOT.astype(bool)}),
+    "channels first": ("colour", False, {"images": C.transpose(0, 3, 1, 2), "labels": TEN}),
+    "a column of labels": ("grey", False, {"images": G, "labels": TEN[:, None]}),
+    "whole floats": ("grey", False, {"images": G, "labels": TEN.astype(float)}),
+    "no axis of channels": ("grey", False, {"images": G[..., 0], "labels": TEN}),
+    "whitened": ("colour", True, {"images": OWN["colour"], "labels": ONE_HOT - np.float32(0.1)}),
+    "whitened grey": ("grey", True, {"images": OWN["grey"], "labels": TEN}),
+    "MedMNIST": (
+        "grey",
+        False,
+        {
+            f"{part}_{name}": array
+            for part in ("train", "val", "test")
+            for name, array in (("images", G[..., 0]), ("labels", TEN[:, None]))
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RIGHT)
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "compressed"])
+@pytest.mark.filterwarnings("error")
+def test_a_right_set_is_taken_without_a_word(case: str, packed: bool, tmp_path: Path) -> None:
+    data, whitened, arrays = RIGHT[case]
+    path = tmp_path / "set.npz"
+    (np.savez_compressed if packed else np.savez)(path, **arrays)
+    found = take(path, data, whitened)
+    np.testing.assert_allclose(found.images, OWN[data], atol=1e-5)
+    np.testing.assert_allclose(found.labels, ONE_HOT - 0.1, atol=1e-6)
+
+
+BYTES = "expected brightness from 0 to 1, got 0 to 255; save pixels from 0 to 255 as uint8, or divide them by 255$"
+NEITHER = r"expected class numbers, probabilities \(.*\) or centred labels \(about 0\), got"
+WRONG: dict[str, tuple[str, np.ndarray, np.ndarray, bool, str]] = {
+    "logits": ("colour", C, LOGITS - 6, False, NEITHER),
+    "log-probabilities": ("colour", C, LOGITS - 40, False, NEITHER),
+    "per cent": ("colour", C, 100 * ONE_HOT, False, f"{NEITHER} 0 to 100, rows that sum to 100 to 100"),
+    "several classes": ("grey", G, np.maximum(ONE_HOT, ONE_HOT[::-1]), False, NEITHER),
+    "no class": ("grey", G, 0 * ONE_HOT, False, NEITHER),
+    "mean and deviation": ("colour", MEAN_STD, TEN, True, "as smooth as images of mean and deviation alone"),
+    "the same, larger": ("colour", MEAN_STD * 10, TEN, True, "as smooth as images of mean and deviation alone"),
+    "the same, not whitened": ("colour", MEAN_STD, TEN, False, "turn images of mean and deviation back"),
+    "bytes as floats": ("colour", C.astype(np.float32), TEN, False, BYTES),
+    "bytes as whitened floats": ("colour", C.astype(np.float32), TEN, True, "no value is negative .from 0 to 255"),
+    "brightness as whitened": ("grey", G / np.float32(255), TEN, True, "no value is negative .from 0 to 1"),
+    "beyond float32": ("grey", np.where(G > 0, 1e300, 0.0), TEN, True, "infinite ones as float32"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_right_is_refused(case: str, tmp_path: Path) -> None:
+    data, images, labels, whitened, message = WRONG[case]
+    path = tmp_path / "set.npz"
+    np.savez(path, images=images, labels=labels)
+    with pytest.raises(ParamsError, match=rf"^external set .*set\.npz: .*{message}") as error:
+        take(path, data, whitened)
+    assert "\n" not in str(error.value)
+
+
+ODD: dict[str, tuple[np.ndarray, np.ndarray, list[str]]] = {
+    "a class is missing": (G, np.r_[TEN[:9], 0], ["1 of 10 classes have no image: 9"]),
+    "most classes are missing": (G, 0 * TEN, ["9 of 10 classes have no image: 1, 2, 3, 4, 5, 6, 7, 8, 9"]),
+    "one image": (np.repeat(G[:1], 10, 0), TEN, ["9 of 10 images repeat another one"]),
+    "two pairs": (G[[0, 0, 1, 1, 2, 3, 4, 5, 6, 7]], TEN, ["2 of 10 images repeat another one"]),
+    "constant": (
+        np.where(TEN[:, None, None, None] < 2, np.uint8(100) + TEN[:, None, None, None].astype(np.uint8), G),
+        TEN,
+        ["2 of 10 images have the same value in every pixel"],
+    ),
+    "logits about 0": (G, LOGITS - LOGITS.mean(1, keepdims=True), [r"if they are logits, give their softmax"]),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_what_is_odd_is_said_with_its_number(case: str, tmp_path: Path) -> None:
+    images, labels, expected = ODD[case]
+    path = tmp_path / "set.npz"
+    np.savez(path, images=images, labels=labels)
+    with pytest.warns(UserWarning, match="external set") as odd:
+        take(path, "grey")
+    assert len(odd) == len(expected)
+    for warning, words in zip(odd, expected, strict=True):
+        assert words in str(warning.message)
+        assert str(warning.message).startswith(f"external set {path}: ")
+
+
+def test_a_stage_says_it_in_one_line() -> None:
+    assert common.in_one_line(UserWarning("odd"), UserWarning, "code.py", 7) == "warning: odd\n"
+    assert "code.py:7: DeprecationWarning: old" in common.in_one_line("old", DeprecationWarning, "code.py", 7)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1, 10, 1000])
+@pytest.mark.filterwarnings("error")
+def test_learned_images_may_drift_far(scale: float, tmp_path: Path) -> None:
+    """As real images, as noise, or as real ones with noise on them: all are scaled, and none is brightness any more."""
+    noise = rng.normal(size=OWN["colour"].shape).astype(np.float32)
+    for images in (OWN["colour"], noise, OWN["colour"] + 0.3 * noise, np.roll(OWN["colour"], 2, axis=2)):
+        path = tmp_path / "set.npz"
+        np.savez(path, images=scale * images, labels=TEN)
+        np.testing.assert_array_equal(take(path, "colour", True).images, scale * images)
+
+
+@pytest.mark.parametrize("colour", [0, 255, 100])
+def test_real_images_are_never_refused_however_smooth(colour: int) -> None:
+    flat = np.full((10, 8, 8, 3), colour, np.uint8)
+    flat[0, 0, 0] = 255 - colour
+    assert whiten.never_whitened(WHITE["colour"], np.asarray(whiten.apply(WHITE["colour"], flat))) is None
+
+
+def test_nothing_is_unpacked_before_its_declared_shape_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "set.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("images.npy", "w") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (10**6, 8, 8, 3)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for _ in range(192):
+            file.write(bytes(10**6))
+    with zipfile.ZipFile(path, "a") as archive, archive.open("labels.npy", "w") as file:
+        np.lib.format.write_array(file, TEN)
+    assert path.stat().st_size < 10**6
+    monkeypatch.setattr(np.lib.format, "read_array", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(ParamsError, match=r"expected images \(10, 8, 8, 3\), got \(1000000, 8, 8, 3\); correct"):
+        take(path, "colour")
+
+
+def test_an_array_of_another_size_than_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    with zipfile.ZipFile(path, "w") as archive, archive.open("images.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
+        file.write(bytes(100))
+    with zipfile.ZipFile(path, "a") as archive, archive.open("labels.npy", "w") as file:
+        np.lib.format.write_array(file, TEN)
+    with pytest.raises(ParamsError, match=r"images says float64 \(1000000000000,\), but has \d+ bytes in place of"):
+        take(path, "colour")
+
+
+def test_python_objects_are_not_loaded(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> Any:
+            return (tmp_path / "sprung").touch, ()
+
+    path = tmp_path / "set.npz"
+    np.savez(path, images=np.array([Trap()] * 10, dtype=object), labels=TEN)
+    with pytest.raises(ParamsError, match="images holds Python objects, expected numbers or text") as error:
+        take(path, "colour")
+    assert "allow_pickle" not in str(error.value)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("name", ["set.csv", "set.pkl", "set.h5", "set.npy", "set"])
+def test_files_of_another_kind_by_their_names(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(pickle.dumps({"images": [1], "labels": [2]}))
+    for given in (path, path.rename(tmp_path / "set.npz")):
+        with pytest.raises(ParamsError, match=r"expected a \.npz or \.pt file with images and labels") as error:
+            take(given, "grey")
+        assert "allow_pickle" not in str(error.value)
+
+
+def test_arrays_of_other_names_are_listed(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", x_train=G, y_train=TEN)
+    with pytest.raises(ParamsError, match=r"with images and labels, got x_train, y_train; save it under these names"):
+        take(tmp_path / "set.npz", "grey")
+
+
+def test_a_set_made_elsewhere_needs_no_real_image_to_start_from(tmp_path: Path) -> None:
+    """Two images of each class are asked for, and one is there."""
+    np.savez(tmp_path / "set.npz", images=REAL[:4], labels=CLASSES)
+    split = splits.Split(REAL[:2], np.array([0, 1], np.int32))
+    dataset = dataclasses.replace(SAMPLE, resolution=6, channels=3, classes=2, depth=1)
+    loaded = real.Real(*2 * [splits.whole(split)], WHITENING, ["a", "b"])
+    source = task.Source(dataset, loaded, lambda distilled: 0.0)
+    run = resolved(dataset, method="external", images_per_class=2, needs=str(tmp_path / "set.npz")).run
+    with jax.set_mesh(passes.all_devices()):
+        made = task.make_task(source, run, 0)
+        assert kept(made.method).images.shape == (4, 6, 6, 3)
+        with pytest.raises(ParamsError, match="2 images per class asked for, class 0 has 1"):
+            task.make_task(source, resolved(dataset, method="random_real", images_per_class=2).run, 0)
 
 
 def test_a_file_that_is_not_there() -> None:
@@ -114,7 +335,7 @@ def test_a_set_made_elsewhere_has_one_seed() -> None:
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
     path.write_text("a picture of a cat")
-    with pytest.raises(ParamsError, match=r"expected a \.npz or \.pt with images and labels"):
+    with pytest.raises(ParamsError, match=r"expected a \.npz or \.pt file with images and labels; this is none"):
         load_external(Settings(), small(path))
 
 
@@ -141,14 +362,15 @@ def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     random = np.random.default_rng(1)
     shared = {"method": "rcig", "dataset": "d", "images_per_class": 2, "seeds": SEEDS, "code": "c", "data": "d"}
     meta = shared | {"mirror": False}
-    meta |= {"mean": WHITENING.mean.tolist(), "std": WHITENING.std.tolist()}
+    meta |= {"mean": WHITENING.mean.tolist(), "std": WHITENING.std.tolist(), "class_names": ["a", "b"]}
+    images = random.normal(size=(2, 4, 6, 6, 3)).astype(np.float32)
     store.save(
         tmp_path / "made.npz",
         store.DISTILLED,
-        images=random.normal(size=(2, 4, 6, 6, 3)).astype(np.float32),
+        images=images,
         labels=random.normal(size=(2, 4, 2)).astype(np.float32),
         log_temperature=random.normal(size=2).astype(np.float32),
-        pixels=np.zeros((2, 4, 6, 6, 3), np.uint8),
+        pixels=np.stack([whiten.to_pixels(WHITENING, one) for one in images]),
         meta=json.dumps(meta),
     )
     summary = {name: f"of {name}" for name in OF_ITS_MAKER} | shared
@@ -160,7 +382,7 @@ def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_released_set_is_the_one_that_was_made_at_each_seed(released: Path) -> None:
-    made, meta = saved.load(Path("made.npz"))
+    made, meta = store.load_distilled(Path("made.npz"))
     for i, seed in enumerate(SEEDS):
         found = kept(stored.make(stored.Settings(), small(released, seed=seed)))
         for name in store.LEARNED:
@@ -198,23 +420,31 @@ def test_released_sets_that_do_not_fit(released: Path) -> None:
         make(Path("nowhere.npz"))
 
 
-def test_a_released_set_that_was_whitened_otherwise(released: Path) -> None:
-    run = resolved(method="stored", needs=str(released), seeds=SEEDS).run
-    loaded = real.Real(*2 * [splits.whole(splits.Split(REAL, np.zeros(200, np.int32)))], WHITENING, ["a", "b"])
-    assert record_of(run, loaded) is not None
-    other = loaded._replace(whitening=WHITENING._replace(std=2 * WHITENING.std))
-    with pytest.raises(StoreError, match=r"its images were whitened with std .*, d has .*; correct dataset"):
-        record_of(run, other)
+@pytest.mark.parametrize("module", [stored, saved], ids=["kept", "to start from"])
+def test_a_set_that_was_whitened_otherwise(released: Path, module: Any) -> None:
+    def take(whitening: Whitening) -> None:
+        if module is stored:
+            stored.make(stored.Settings(), small(released, seed=3, whitening=whitening))
+        else:
+            saved.of_seed(released, 3, (4, 6, 6, 3), 2, whitening)
+
+    take(WHITENING)
+    with pytest.raises(StoreError, match=r"its images were whitened with std .*, the dataset has .*; correct dataset"):
+        take(WHITENING._replace(std=2 * WHITENING.std))
+    for kind in ("standard", "of another matrix"):
+        other = whiten.fit(REAL, "standard") if kind == "standard" else whiten.fit(SMOOTH, "zca")
+        with pytest.raises(StoreError, match=r"its pixels are not its images by the whitening of the dataset"):
+            take(other._replace(mean=WHITENING.mean, std=WHITENING.std))
 
 
 def test_a_released_set_is_taken_with_all_its_seeds_and_as_it_was_distilled(released: Path) -> None:
-    loaded = real.Real(*2 * [splits.whole(splits.Split(REAL, np.zeros(200, np.int32)))], WHITENING, ["a", "b"])
     run = resolved(method="stored", needs=str(released), seeds=[3]).run
     with pytest.raises(StoreError, match=r"has the seeds \[3, 5\], got \[3\]; give them all"):
-        record_of(run, loaded)
+        record_of(run)
     run = dataclasses.replace(run, seeds=tuple(SEEDS), mirror=True)
     with pytest.raises(StoreError, match="was distilled with mirror: false; correct its dataset"):
-        record_of(run, loaded)
+        record_of(run)
+    assert record_of(dataclasses.replace(run, mirror=False)) is not None
 
 
 def test_a_summary_of_something_else_is_not_released(released: Path) -> None:

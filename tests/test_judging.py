@@ -21,7 +21,7 @@ DATASET = Dataset(
     resolution=8, channels=1, classes=3, depth=2, whitening="standard", mirror=False, l2_rate=5e-4, held_out=0.125
 )
 JUDGED = Judged("mnist_sample", images_per_class=2, seeds=(0, 1), mirror=False)
-META = {"method": "rcig", "boost": None, "chunk": None}
+META = {"method": "rcig", "boost": None, "basis": None, "chunk": None}
 LABELS = np.tile(np.eye(3, dtype=np.float32)[[0, 0, 1, 1, 2, 2]] - 1 / 3, (2, 1, 1))
 
 
@@ -47,7 +47,6 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "other seeds": ({"images": np.zeros((1, 6, 8, 8, 1))}, "a set of another experiment: expected images"),
     "labels that are no rows": ({"labels": np.zeros((2, 6, 4))}, r"expected labels \(2, 6, 3\), got \(2, 6, 4\)"),
-    "NaN": ({"images": np.full((2, 6, 8, 8, 1), np.nan)}, "768 NaN or infinite images; remove it and distil again"),
 }
 
 
@@ -55,9 +54,27 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 def test_sets_that_cannot_be_judged(case: str) -> None:
     changes, message = BAD[case]
     good = {"images": np.zeros((2, 6, 8, 8, 1)), "labels": np.zeros((2, 6, 3))}
-    subject.check(Path("set.npz"), good, JUDGED, DATASET)
+    subject.check(Path("set.npz"), good, META, JUDGED, DATASET)
     with pytest.raises(StoreError, match=rf"^set\.npz: .*{message}"):
-        subject.check(Path("set.npz"), good | changes, JUDGED, DATASET)
+        subject.check(Path("set.npz"), good | changes, META, JUDGED, DATASET)
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "message"),
+    [
+        ("dataset", "mnist", "expected dataset mnist_sample, got mnist"),
+        ("images_per_class", 3, "expected images_per_class 2, got 3"),
+        ("seeds", [0, 2], r"expected seeds \[0, 1\], got \[0, 2\]"),
+        ("mirror", True, "expected mirror False, got True"),
+        ("held_out", 0.5, r"expected held_out 0\.125, got 0\.5"),
+    ],
+)
+def test_sets_of_other_settings(name: str, said: Any, message: str) -> None:
+    good = {"images": np.zeros((2, 6, 8, 8, 1)), "labels": np.zeros((2, 6, 3))}
+    own = {"dataset": "mnist_sample", "images_per_class": 2, "seeds": [0, 1], "mirror": False, "held_out": 0.125}
+    subject.check(Path("set.npz"), good, META | own, JUDGED, DATASET)
+    with pytest.raises(StoreError, match=rf"^set\.npz: a set of another experiment: {message}; remove it and run"):
+        subject.check(Path("set.npz"), good, META | own | {name: said}, JUDGED, DATASET)
 
 
 SCHEDULE = train.Schedule(60, train.adam(60, warmup=5), 1e-2, batch_size=32)
@@ -122,6 +139,12 @@ def test_parts_of_a_boosted_set_are_whole_blocks() -> None:
     boosted = given()._replace(meta=META | {"boost": {"block": 2, "mobility": 0.0}})
     with pytest.raises(ParamsError, match=r"^evaluate\.parts: 1 images per class are not whole blocks of 2$"):
         boosted.part(1)
+
+
+def test_a_set_of_mixtures_has_no_parts() -> None:
+    mixed = given()._replace(meta=META | {"basis": 4})
+    with pytest.raises(ParamsError, match=r"^evaluate\.parts: a part of a set of mixtures needs the whole basis"):
+        mixed.part(1)
 
 
 def test_the_learning_rate_is_chosen_on_held_out_images(trained: Networks) -> None:

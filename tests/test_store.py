@@ -1,4 +1,6 @@
+import copy
 import fcntl
+import json
 import os
 import resource
 import subprocess
@@ -11,8 +13,11 @@ import numpy as np
 import pytest
 from workspaces import ROOT
 
+import rcig
 from rcig import store
 from rcig.errors import StoreError
+from rcig.judging import subject
+from rcig.methods import saved, stored
 
 SPLIT = {
     "images": np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3),
@@ -65,8 +70,36 @@ def damage(path: Path, how: str) -> None:
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("images.npy", "no array")
 
+    elif how == "compressed bomb":
+        np.savez_compressed(path, **SPLIT | {"images": np.zeros((10**4, 16, 16, 3), np.uint8)})
+    elif how == "overlapping":
+        overlapping(path)
+    elif how == "larger than it says":
+        with zipfile.ZipFile(path, "w") as file, file.open("images.npy", "w") as member:
+            np.lib.format.write_array_header_1_0(
+                member, {"descr": "|u1", "fortran_order": False, "shape": (10**6, 10**6)}
+            )
 
-@pytest.mark.parametrize("how", ["truncated", "flipped", "empty", "text", "single array", "pickled", "other zip"])
+
+def overlapping(path: Path) -> None:
+    """A zip in which a thousand names lead to one array."""
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("images.npy", bytes(10**5))
+        first = file.infolist()[0]
+        for i in range(1000):
+            more = copy.copy(first)
+            more.filename = more.orig_filename = f"a{i}.npy"
+            file.filelist.append(more)
+        file._didModify = True
+
+
+HOW = (
+    *("truncated", "flipped", "empty", "text", "single array", "pickled", "other zip"),
+    *("compressed bomb", "overlapping", "larger than it says"),
+)
+
+
+@pytest.mark.parametrize("how", HOW)
 def test_damaged_files_give_one_clear_line(tmp_path: Path, how: str) -> None:
     path = tmp_path / "x.npz"
     store.save(path, store.SPLIT, **SPLIT)
@@ -74,6 +107,95 @@ def test_damaged_files_give_one_clear_line(tmp_path: Path, how: str) -> None:
     with pytest.raises(StoreError, match=r"x\.npz: not a .*(dvc repro)") as error:
         store.load(path, store.SPLIT)
     assert "\n" not in str(error.value)
+    assert "allow_pickle" not in str(error.value)
+
+
+@pytest.mark.parametrize("how", ["compressed bomb", "overlapping", "larger than it says", "pickled"])
+@pytest.mark.parametrize("schema", [store.SPLIT, store.DISTILLED, None], ids=["split", "set", "checkpoint"])
+def test_nothing_is_unpacked_that_says_more_than_the_file_has(
+    how: str, schema: store.Schema | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.npz"
+    store.save(path, store.SPLIT, **SPLIT)
+    damage(path, how)
+    monkeypatch.setattr(np.lib.format, "read_array", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(
+        StoreError, match=r"its \d+ bytes would unpack|but has \d+ bytes|holds Python objects|compressed"
+    ):
+        store.load_arrays(path, "fix it") if schema is None else store.load(path, schema)
+
+
+def test_whatever_bytes_are_changed_it_is_one_line_or_the_same_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    store.save(path, store.SPLIT, **SPLIT)
+    content, random = path.read_bytes(), np.random.default_rng(0)
+    refused: list[str] = []
+    for _ in range(500):
+        changed = bytearray(content)
+        for place in random.integers(0, len(content), random.integers(1, 4)):
+            changed[place] = random.integers(0, 256)
+        path.write_bytes(changed[: random.integers(1, len(content))] if random.random() < 0.1 else changed)
+        try:
+            found = store.load(path, store.SPLIT)
+        except StoreError as error:
+            refused.append(str(error))
+        else:
+            for name, array in SPLIT.items():
+                np.testing.assert_array_equal(found[name], array)
+    assert len(refused) > 250
+    assert not any("\n" in message for message in refused)
+
+
+GOOD = {
+    "images": np.zeros((2, 3, 4, 4, 1), np.float32),
+    "labels": np.zeros((2, 3, 3), np.float32),
+    "log_temperature": np.zeros(2, np.float32),
+    "pixels": np.zeros((2, 3, 4, 4, 1), np.uint8),
+}
+META = {"dataset": "d", "images_per_class": 1, "method": "rcig", "seeds": [0, 1], "class_names": ["a", "b", "c"]}
+BAD: dict[str, tuple[dict[str, np.ndarray], object, str]] = {
+    "no JSON": ({}, "{", "its meta is no JSON; remove it"),
+    "deep JSON": ({}, "[" * 10**5, "its meta is no JSON"),
+    "a list": ({}, "[]", "expected its meta to say dataset"),
+    "no seeds": ({}, {"seeds": None}, "expected its meta to say seeds, 2 of int, got 'None'"),
+    "a seed too few": ({}, {"seeds": [0]}, r"to say seeds, 2 of int, got '\[0\]'"),
+    "seeds that are text": ({}, {"seeds": "01"}, "to say seeds, 2 of int, got '01'"),
+    "a seed that is text": ({}, {"seeds": [0, "1"]}, "to say seeds, 2 of int"),
+    "a name too few": ({}, {"class_names": ["a", "b"]}, "to say class_names, 3 of str"),
+    "no number": ({}, {"images_per_class": "1"}, "to say images_per_class, 1 of int, got '1'"),
+    "NaN images": (
+        {"images": GOOD["images"] + np.float32("nan")},
+        {},
+        "96 NaN or infinite images; remove it and distil",
+    ),
+    "an infinite label": (
+        {"labels": np.where(np.arange(18).reshape(2, 3, 3) == 7, np.float32("inf"), GOOD["labels"])},
+        {},
+        "1 NaN or infinite labels",
+    ),
+    "a NaN temperature": ({"log_temperature": np.float32([0, np.nan])}, {}, "1 NaN or infinite log_temperature"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_set_that_nobody_can_take_up(case: str, tmp_path: Path) -> None:
+    arrays, meta, message = BAD[case]
+    path = tmp_path / "x.npz"
+    store.save(path, store.DISTILLED, **GOOD, meta=json.dumps(META))
+    assert store.load_distilled(path)[1] == META
+    assert rcig.load(str(path), seed=1).images.shape == (3, 4, 4, 1)
+    written = meta if isinstance(meta, str) else json.dumps(META | meta)
+    store.save(path, store.DISTILLED, **GOOD | arrays, meta=written)
+    readers = {
+        "to show": lambda: rcig.load(str(path)),
+        "to judge": lambda: subject.load(path, subject.Judged("d", 1, (0, 1), False), None),
+        "to start from": lambda: saved.of_seed(path, 0, (3, 4, 4, 1), 3, None),
+        "to keep": lambda: stored.read(path),
+    }
+    for read in readers.values():
+        with pytest.raises(StoreError, match=rf"x\.npz: .*{message}") as error:
+            read()
+        assert "\n" not in str(error.value)
 
 
 def test_foreign_content_names_what_was_expected(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from workspaces import ROOT, read_settings, save_settings
 
 import stages.plan
-from rcig import plan, strict
+from rcig import plan, strict, whiten
 from rcig.data.settings import Dataset
 from rcig.data.splits import Split, whole
 from rcig.inner import Weights
@@ -91,6 +91,7 @@ def setup(**changes: Any) -> Setup:
         "network": partial(_network, shape, classes, width),
         "seen": whole(Split(raw, (np.arange(16) % classes).astype(np.int32))),
         "whitened": jnp.asarray,
+        "whitening": whiten.fit(raw, "standard"),
         "batch_size": 8,
         "weights": None,
         "seed": 0,

@@ -22,6 +22,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from filelock import FileLock
 from PIL import Image
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+from tensorflow_datasets.core.download.extractor import ExtractError
 from tensorflow_datasets.core.features import image_feature
 from tensorflow_datasets.image_classification import caltech_birds
 
@@ -30,6 +32,9 @@ from rcig.errors import DataError
 
 REACH_SECONDS = 3.0
 """time for a server to answer before a download is tried"""
+
+FORMAT = "array_record"
+"""the files that can be read without TensorFlow"""
 
 Example = tuple[str, dict[str, Any]]
 
@@ -141,16 +146,23 @@ class CaltechBirds2011(caltech_birds.CaltechBirds2011, skip_registration=True): 
 def prepare(name: str) -> None:
     """Download a dataset of SOURCES into TFDS_DATA_DIR and prepare it; one process at a time, the others wait.
 
-    Raises DataError where there is nothing to prepare, and within REACH_SECONDS where its server does not answer.
+    Raises DataError where there is nothing to prepare, within REACH_SECONDS where its server does not answer, and where
+    what comes is cut or of another checksum.
     """
     downloadable = sorted(key for key, source in SOURCES.items() if source.builder)
     if name not in downloadable:
         raise DataError(f"nothing to prepare for {name!r}; known: {', '.join(downloadable)}")
     logging.getLogger("absl").setLevel(logging.ERROR)
     folder, source = data_dir(), SOURCES[name]
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f".{name}.lock"):
-        builder = builder_for(source.builder, folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f".{name}.lock").acquire()
+    except OSError as error:
+        raise DataError(
+            f"{folder} (TFDS_DATA_DIR): {error.strerror}; let TFDS_DATA_DIR name a folder that can be written to"
+        ) from None
+    with lock:
+        builder = builder_for(name, folder)
         if builder.is_prepared():
             return
         if not answers(source.url):
@@ -161,17 +173,46 @@ def prepare(name: str) -> None:
             )
         with without_tensorflow():
             # One download folder a dataset: mnist and fashion_mnist share file names.
-            builder.download_and_prepare(
-                download_dir=folder / "downloads" / name,
-                download_config=tfds.download.DownloadConfig(try_download_gcs=False),
-            )
+            downloads = folder / "downloads" / name
+            try:
+                builder.download_and_prepare(
+                    download_dir=downloads, download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+                )
+            except (OSError, ExtractError, NonMatchingChecksumError) as error:  # OSError: of requests as well
+                raise DataError(
+                    f"{name} could not be downloaded and prepared ({' '.join(str(error).split())}); remove {downloads}"
+                    f" and run it again: python -m stages.prepare {name}"
+                ) from None
 
 
 def builder_for(name: str, folder: Path) -> tfds.core.DatasetBuilder:
-    """The builder that prepares a dataset into `folder` as array_record files."""
-    own = {"caltech_birds2011": CaltechBirds2011}
-    build = own[name] if name in own else lambda **options: tfds.builder(name, **options)
-    return build(data_dir=folder, file_format="array_record")
+    """The builder that prepares a dataset of SOURCES into `folder` as array_record files, or has done so.
+
+    Raises DataError for what lies there damaged, unreadable or in another format: only array_record files can be read
+    without TensorFlow.
+    """
+    own, official = {"caltech_birds2011": CaltechBirds2011}, SOURCES[name].builder
+    build = own[name] if name in own else lambda **options: tfds.builder(official, **options)
+    try:
+        found = build(data_dir=folder)
+        prepared = found.info.file_format.value if found.is_prepared() else FORMAT
+        if prepared == FORMAT:
+            return build(data_dir=folder, file_format=FORMAT)
+    except Exception as error:  # whatever tensorflow-datasets, protobuf or the system raise for damaged files
+        what = " ".join(str(error).split())
+        raise DataError(
+            f"{name} in {folder} (TFDS_DATA_DIR) cannot be opened ({what}); make it readable, or remove"
+            f" {folder / official} and prepare it anew: python -m stages.prepare {name}"
+        ) from None
+    raise DataError(
+        f"{name} in {found.data_dir} is prepared as {prepared}, which only TensorFlow reads; let TFDS_DATA_DIR name"
+        f" another folder, or remove this one, and run `python -m stages.prepare {name}`"
+    )
+
+
+def anew(name: str, builder: tfds.core.DatasetBuilder) -> str:
+    """What to do about a dataset whose files are no good."""
+    return f"remove {builder.data_dir} and prepare the dataset anew: python -m stages.prepare {name}"
 
 
 def answers(url: str) -> bool:

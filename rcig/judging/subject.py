@@ -1,8 +1,8 @@
 """What is judged: a distilled set, and the test split of its dataset."""
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from rcig.data import splits
 from rcig.data.real import load_split, load_whitening
 from rcig.data.settings import Dataset
 from rcig.errors import ParamsError, StoreError
-from rcig.methods import blocks
+from rcig.methods import blocks, saved
 from rcig.methods.base import Distilled, support
 
 
@@ -50,6 +50,8 @@ class Subject(NamedTuple):
     def part(self, per_class: int) -> "Subject":
         """The same with so many images per class of every seed's set, see rcig.methods.blocks."""
         of, boost, classes = self.judged.images_per_class, self.meta["boost"], self.dataset.classes
+        if self.meta["basis"] is not None:
+            raise ParamsError("evaluate.parts: a part of a set of mixtures needs the whole basis; give none")
         if boost is not None and per_class % boost["block"]:
             raise ParamsError(f"evaluate.parts: {per_class} images per class are not whole blocks of {boost['block']}")
         chosen = [blocks.part(per_class, of, classes, boost is not None, seed) for seed in self.judged.seeds]
@@ -80,15 +82,19 @@ class Subject(NamedTuple):
 
 
 def load(path: Path, judged: Judged, dataset: Dataset, on: str = "test") -> Subject:
-    """Everything that is needed to judge the set in that file, by images of that part of the dataset."""
-    distilled = store.load(path, store.DISTILLED)
-    meta = json.loads(str(distilled["meta"]))
-    check(path, distilled, judged, dataset)
-    test, class_names = load_split(judged.dataset, on)
+    """Everything that is needed to judge the set in that file, by images of that part of the dataset.
+
+    Raises StoreError for a set, raw arrays or a whitening that are not of these settings.
+    """
+    distilled, meta = store.load_distilled(path)
+    check(path, distilled, meta, judged, dataset)
+    test, class_names = load_split(judged.dataset, on, dataset)
+    whitening = load_whitening(judged.dataset, dataset)
+    saved.check_whitening(path, distilled, meta, whitening)
     return Subject(
         judged,
         dataset,
-        whiten.on_device(load_whitening(judged.dataset)),
+        whiten.on_device(whitening),
         distilled["images"],
         distilled["labels"],
         splits.whole(test),
@@ -97,16 +103,22 @@ def load(path: Path, judged: Judged, dataset: Dataset, on: str = "test") -> Subj
     )
 
 
-def check(path: Path, distilled: dict[str, np.ndarray], judged: Judged, dataset: Dataset) -> None:
-    """Raise StoreError unless the set is one of the experiment's, with numbers that networks can be trained on."""
+def check(
+    path: Path, distilled: Mapping[str, np.ndarray], meta: Mapping[str, Any], judged: Judged, dataset: Dataset
+) -> None:
+    """Raise StoreError unless the set is one of the experiment's."""
+    said = json.loads(json.dumps(asdict(judged) | {"held_out": dataset.held_out}))
+    for name, value in said.items():
+        if meta.get(name, value) != value:  # not every set says all of it
+            raise StoreError(
+                f"{path}: a set of another experiment: expected {name} {value}, got {meta[name]};"
+                f" remove it and run `dvc repro distill@{path.stem}`"
+            )
     sets = (len(judged.seeds), judged.images_per_class * dataset.classes)
     expected = {"images": (*sets, *dataset.shape), "labels": (*sets, dataset.classes)}
     for name, shape in expected.items():
         if distilled[name].shape != shape:
             raise StoreError(
                 f"{path}: a set of another experiment: expected {name} {shape}, got {distilled[name].shape};"
-                " remove it and run `dvc repro`"
+                f" remove it and run `dvc repro distill@{path.stem}`"
             )
-        bad = np.count_nonzero(~np.isfinite(distilled[name]))
-        if bad:
-            raise StoreError(f"{path}: {bad} NaN or infinite {name}; remove it and distil again")

@@ -11,6 +11,7 @@ import numpy as np
 
 from rcig.data.splits import View
 from rcig.nets import Net
+from rcig.whiten import Whitening
 
 
 class Distilled(NamedTuple):
@@ -73,6 +74,10 @@ class Member(NamedTuple):
     """settings that make it what it is: with another value it is another method"""
     preset: Mapping[str, Any] = MappingProxyType({})
     """defaults of its own"""
+    learns: bool = True
+    """whether it takes steps; one that does not only keeps a set"""
+    starts: bool = True
+    """whether it takes up an initial set; one that does not reads its set from the file that the run needs"""
 
 
 class Setup(NamedTuple):
@@ -98,6 +103,8 @@ class Setup(NamedTuple):
     """the real training images that this run may see"""
     whitened: Callable[[np.ndarray], jax.Array]
     """raw images -> whitened ones, on the devices of the run"""
+    whitening: Whitening
+    """the transform itself"""
     batch_size: int
     weights: np.ndarray | None
     """how often each real image is to be drawn, in proportion; None: every image once in a pass"""

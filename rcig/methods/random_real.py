@@ -10,8 +10,7 @@ class Settings:
     """It has none."""
 
 
-MEMBERS = {"random_real": Member()}
-LEARNS = False
+MEMBERS = {"random_real": Member(learns=False)}
 
 
 def make(settings: Settings, setup: Setup) -> Method[Distilled, tuple[()], Distilled]:

@@ -19,8 +19,7 @@ class Settings:
     """It has none: its maker's settings are in its record."""
 
 
-MEMBERS = {"stored": Member()}
-LEARNS = False
+MEMBERS = {"stored": Member(learns=False, starts=False)}
 
 
 def make(settings: Settings, setup: Setup) -> Method[Distilled, tuple[()], Distilled]:
@@ -28,7 +27,7 @@ def make(settings: Settings, setup: Setup) -> Method[Distilled, tuple[()], Disti
     seeds = read(setup.needs)["seeds"]
     if setup.seed not in seeds:
         raise StoreError(f"{setup.needs}: has no seed {setup.seed}; give some of seeds: {seeds} in params.yaml")
-    given = saved.of_seed(setup.needs, setup.seed, (setup.images, *setup.shape), setup.classes)
+    given = saved.of_seed(setup.needs, setup.seed, (setup.images, *setup.shape), setup.classes, setup.whitening)
     return kept(lambda key, initial: given)
 
 
@@ -42,7 +41,7 @@ def record(settings: Settings, needs: Path) -> Record:
 
 def read(path: Path) -> dict[str, Any]:
     """The meta of a released set. Raises StoreError where its arrays are not those of its record."""
-    arrays, meta = saved.load(path)
+    arrays, meta = store.load_distilled(path)
     if "record" not in meta:
         raise StoreError(f"{path}: a distilled set without its maker's record; make one by `python -m stages.release`")
     if meta["record"]["arrays"] != (found := store.digest(arrays, store.LEARNED)):

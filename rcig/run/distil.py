@@ -42,6 +42,8 @@ class Made(NamedTuple):
     """seed, step, seconds, loss, heldout_accuracy, and what else the method says of its steps"""
     record: Record | None
     """of sets that were made elsewhere, what their maker says"""
+    held_out: float
+    """fraction of the training images that were not seen"""
 
 
 Show = Callable[[int, Distilled, float], None]
@@ -56,11 +58,11 @@ def distil(source: Source, run: Run, checkpoints: Path, label: str, show: Show |
         sets.append(distilled)
         curves.append(curve)
     chosen = dataclasses.replace(run, settings=chosen_settings(source, run))
-    return Made(chosen, sets, pd.concat(curves), record_of(run, source.real))
+    return Made(chosen, sets, pd.concat(curves), record_of(run), source.dataset.held_out)
 
 
-def record_of(run: Run, real: Real) -> Record | None:
-    """What the maker of a released set says of it. Raises StoreError for one of another whitening."""
+def record_of(run: Run) -> Record | None:
+    """What the maker of a released set says of it. Raises StoreError for one that is not the run's as a whole."""
     module = method_of(run)
     if not hasattr(module, "record"):
         return None
@@ -71,12 +73,6 @@ def record_of(run: Run, real: Real) -> Record | None:
         raise StoreError(
             f"{run.needs}: was distilled with mirror: {str(record.meta['mirror']).lower()}; correct its dataset"
         )
-    for name in ("mean", "std"):
-        if not np.array_equal(np.float32(record.meta[name]), getattr(real.whitening, name)):
-            raise StoreError(
-                f"{run.needs}: its images were whitened with {name} {record.meta[name]}, {run.dataset} has"
-                f" {getattr(real.whitening, name).tolist()}; correct dataset in params.yaml"
-            )
     return record
 
 
@@ -163,6 +159,7 @@ def meta(made: Made, real: Real, origin: dict[str, Any]) -> dict[str, Any]:
         "class_names": real.class_names,
         "mean": real.whitening.mean.tolist(),
         "std": real.whitening.std.tolist(),
+        "held_out": made.held_out,
         "code": origin["code"],
         "data": origin["data"],
         **{name: settings[name] for name in names},

@@ -65,15 +65,16 @@ def make_task(source: Source, run: Run, seed: int, before: Distilled | None = No
     """
     seen = visible(source.real.seen, run.chunk, seed)
     own_seed = seed if before is None else blocks.seed_of(seed, len(before.images))
-    start = initial(source, run, own_seed, seen)
-    mobility = None
-    if run.boost is not None:
-        mobility = (1.0,) * len(start.images)
+    file = method_of(run)
+    old, new = 0 if before is None else len(before.images), run.blocks[0] * source.dataset.classes
+    start = None
+    if file.MEMBERS[run.method].starts:
+        start = initial(source, run, own_seed, seen)
         if before is not None:
-            mobility = (run.boost.mobility,) * len(before.images) + mobility
             start = blocks.join(before, start)
-    setup = make_setup(source, run, own_seed, seen, len(start.images), mobility)
-    method = method_of(run).make(run.settings, setup)
+    mobility = None if run.boost is None else (run.boost.mobility,) * old + (1.0,) * new
+    setup = make_setup(source, run, own_seed, seen, old + new, mobility)
+    method = file.make(run.settings, setup)
     return Task(method, start, run.loop.steps, run.loop.validate_every, own_seed, run.loop.returned, run.loop.precision)
 
 
@@ -94,6 +95,7 @@ def make_setup(
         network=partial(_network, run, dataset),
         seen=seen,
         whitened=whiten.on_device(source.real.whitening, everywhere()),
+        whitening=source.real.whitening,
         batch_size=run.loop.batch_size,
         weights=None if run.hardness is None else load_weights(Path(run.needs), run.hardness.strength, seen),
         seed=seed,
@@ -114,7 +116,8 @@ def initial(source: Source, run: Run, seed: int, seen: View) -> Distilled:
     """The first block of a run: random real images or noise, with hard labels; or the set that the run needs."""
     classes = source.dataset.classes
     if run.initialisation == "stored":
-        return saved.of_seed(Path(run.needs), seed, (run.blocks[0] * classes, *source.dataset.shape), classes)
+        shape = (run.blocks[0] * classes, *source.dataset.shape)
+        return saved.of_seed(Path(run.needs), seed, shape, classes, source.real.whitening)
     chosen = seen.take(splits.sample_per_class(seen.labels, run.blocks[0], classes, seed))
     images = whiten.apply(source.real.whitening, chosen.images)
     if run.initialisation != "real":
