@@ -1,4 +1,7 @@
-"""demo: the whole pipeline on the embedded digits, in the scratch workspace demo/. Not a stage."""
+"""demo: the whole pipeline on the embedded digits, in the scratch workspace demo/. Not a stage.
+
+Example: python -m stages.demo
+"""
 
 import os
 import shutil
@@ -10,7 +13,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from rcig import plan
+from rcig import plan, planned
 from rcig.errors import Foreseen
 from stages.common import run
 
@@ -25,11 +28,10 @@ def main() -> None:
     make_workspace()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
-    if not (DEMO / ".dvc").exists():
-        subprocess.run(["dvc", "init", "--quiet", "--no-scm"], cwd=DEMO, env=environment, check=True)
+    begin = [] if (DEMO / ".dvc").exists() else [["init", "--quiet", "--no-scm"]]
     print(f"while the set is distilled, {DEMO}/previews/{FIRST}.png shows it", flush=True)
-    for target in ([f"distill@{FIRST}"], []):
-        if subprocess.run(["dvc", "repro", *target], cwd=DEMO, env=environment).returncode:
+    for command in (*begin, ["repro", f"distill@{FIRST}"], ["repro"]):
+        if subprocess.run(["dvc", *command], cwd=DEMO, env=environment).returncode:
             raise Foreseen("the demo did not finish, see above; `make demo` goes on where it stopped")
     print(f"\ndone in {(time.time() - start) / 60:.1f} minutes; open {DEMO}/reports/index.html")
     print(f"every number: {DEMO}/reports/results.csv")
@@ -37,14 +39,17 @@ def main() -> None:
 
 def make_workspace() -> None:
     """Copy the pipeline as it stands, with the experiments of the demo's dataset only, and no studies."""
-    plan.read(Path("params.yaml"))
+    params, content = plan.read(planned.PARAMS)
+    plan.make(params)
+    if DATASET not in params.datasets or FIRST not in params.experiments:
+        raise Foreseen(f"{planned.PARAMS}: the demo needs the dataset {DATASET} and the experiment {FIRST}; list both")
     for part in ("rcig", "stages", "inputs", "released"):
         shutil.copytree(part, DEMO / part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("dvc.yaml", ".dvcignore"):
         shutil.copy(part, DEMO / part)
     yaml = YAML(typ="safe")
     with (DEMO / "params.yaml").open("w") as file:
-        yaml.dump(settings_of(DATASET, yaml.load(Path("params.yaml").read_text())), file)
+        yaml.dump(settings_of(DATASET, yaml.load(content)), file)
 
 
 def settings_of(dataset: str, params: dict[str, Any]) -> dict[str, Any]:
