@@ -25,7 +25,6 @@ POSITIVE = Range("to be positive", lambda value: value > 0)
 NOT_NEGATIVE = Range("not to be negative", lambda value: value >= 0)
 FRACTION = Range("between 0 and 1", lambda value: 0 <= value <= 1)
 BELOW_ONE = Range("from 0 to below 1", lambda value: 0 <= value < 1)
-INSIDE = Range("between 0 and 1, both excluded", lambda value: 0 < value < 1)
 LIMIT = 2**31
 """what every number that has a range is below: counts are 32 bits wide, and infinity is no setting"""
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}", re.ASCII | re.IGNORECASE)
@@ -66,6 +65,6 @@ def check_name(where: str, name: str) -> None:
 
 
 def shown(value: Any) -> str:
-    """What was given, in a message: as Python writes it, cut where it is long."""
-    text = repr(value)
+    """What was given, in a message: as Python writes it, on one line that is cut where it is long."""
+    text = " ".join(repr(value).split())
     return text if len(text) <= 100 else f"{text[:99]}…"

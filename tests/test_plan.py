@@ -407,7 +407,7 @@ BAD = {
     "fraction": (
         ["datasets", "mnist_sample", "held_out"],
         2,
-        r"expected held_out between 0 and 1, both excluded, got 2",
+        r"expected held_out between 0.001 and 0.9, got 2",
     ),
     "study of an unknown dataset": (
         ["studies", STEPS, "base", "dataset"],
