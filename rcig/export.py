@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rcig import escape
 from rcig.errors import StoreError
 from rcig.sets import DistilledSet, card, load
 from rcig.store import atomic_file, atomic_write
@@ -35,7 +36,7 @@ def to_folder(distilled: DistilledSet, folder: Path) -> None:
         name = f"{i:0{digits}}.png"
         with atomic_file(folder / name) as file:
             Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(file, "png")
-        rows.writerow([name, top, classes[top], " ".join(f"{value:.8g}" for value in label)])
+        rows.writerow([name, top, escape.cell(classes[top]), " ".join(f"{value:.8g}" for value in label)])
     atomic_write(folder / "metadata.csv", text.getvalue())
     atomic_write(folder / "README.md", card(distilled))
 
