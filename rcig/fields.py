@@ -32,11 +32,16 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}", re.ASCII | re.IGNORECASE)
 
 
 def build(hint: Any, value: Any) -> Any:
-    """A value of the type from what JSON has made of it: dataclasses from mappings, tuples from lists."""
+    """A value of the type from what JSON has made of it: dataclasses from mappings, tuples from lists.
+
+    Raises TypeError or KeyError where it was made of another type.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return build(arguments[0], value)
-    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+    if dataclasses.is_dataclass(hint) and not isinstance(value, typing.cast(type, hint)):
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{hint} of {value!r}")
         hints = typing.get_type_hints(hint, include_extras=True)
         return typing.cast(type, hint)(**{name: build(hints[name], item) for name, item in value.items()})
     if origin in (typing.Union, types.UnionType):

@@ -109,9 +109,9 @@ def read(path: Path) -> tuple[Params, bytes]:
     except RecursionError:
         raise ParamsError(f"{path}: holds itself, or has too many levels; write it out flat") from None
     except ParamsError as error:
-        raise ParamsError(f"{path}: {error}") from None
+        raise ParamsError(f"{path}: {_line(error)}") from None
     except (YAMLError, ValueError) as error:
-        raise ParamsError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+        raise ParamsError(f"{path}: not readable as YAML: {_line(error)}") from None
 
 
 def make(params: Params, root: Path = Path()) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def make(params: Params, root: Path = Path()) -> dict[str, Any]:
     try:
         return _make(params, root)
     except ParamsError as error:
-        raise ParamsError(f"{planned.PARAMS}: {error}") from None
+        raise ParamsError(f"{planned.PARAMS}: {_line(error)}") from None
 
 
 def _make(params: Params, root: Path) -> dict[str, Any]:
@@ -134,8 +134,9 @@ def _make(params: Params, root: Path) -> dict[str, Any]:
         known(f"full_dataset.{name}", "dataset", name, params.datasets)
         if not 0 <= full.seed < 2**32:
             raise ParamsError(f"full_dataset.{name}.seed: expected seed from 0 to below 2**32, got {full.seed}")
+    asked = {stage: list(_asked_for(params, stage)) for stage in ("cross_arch", "attack", "score")}
     for name in experiments:
-        _check_needs(f"experiments.{name}", name, experiments, params.score, root)
+        _check_needs(f"experiments.{name}", name, experiments, asked["score"], root)
 
     def entry(settings: dict[str, Any], *modules: str) -> dict[str, Any]:
         return {"settings": settings, "modules": modules, "code": fingerprint.of(modules, root)}
@@ -169,9 +170,9 @@ def _make(params: Params, root: Path) -> dict[str, Any]:
         },
         "picture": members("picture", {name: {} for name in experiments}),
         "evaluate": judged("evaluate", "evaluate", experiments),
-        "cross_arch": judged("cross_arch", "cross_arch", _asked_for(params, "cross_arch")),
-        "attack": judged("attack", "attack", _asked_for(params, "attack")),
-        "score": judged("score", "evaluate", _asked_for(params, "score")),
+        "cross_arch": judged("cross_arch", "cross_arch", asked["cross_arch"]),
+        "attack": judged("attack", "attack", asked["attack"]),
+        "score": judged("score", "evaluate", asked["score"]),
         "study": {
             name: entry(dataclasses.asdict(study), "stages.study", method(study.base.module))
             for name, study in studies.items()
@@ -313,6 +314,7 @@ def _check(where: str, run: Run, dataset: Dataset) -> None:
                 raise ParamsError(f"{where}.{name}: nothing is distilled by {run.method}; set {name}: null")
         if run.initialisation != "real":
             raise ParamsError(f"{where}.initialisation: {run.method} starts from no noise; set initialisation: real")
+    _check_path(f"{where}.needs", run.needs)
     readers = [run.initialisation == "stored", run.hardness is not None, run.module in ("external", "stored")]
     if sum(readers) > 1:
         raise ParamsError(f"{where}.needs: one file for both initialisation: stored and hardness; drop one of them")
@@ -322,10 +324,10 @@ def _check(where: str, run: Run, dataset: Dataset) -> None:
         raise ParamsError(
             f"{where}.needs: nothing reads {run.needs}; set needs: {NOTHING}, or initialisation: stored, or hardness"
         )
-    if run.chunk is not None and run.chunk < images:
+    if run.chunk is not None and run.chunk < 2 * images:
         raise ParamsError(
-            f"{where}.chunk: {run.chunk} images to see are fewer than the {images} of the set; raise it, or lower"
-            " images_per_class"
+            f"{where}.chunk: {run.chunk} random images are too few to have {run.images_per_class} of each of"
+            f" {dataset.classes} classes; give at least {2 * images}"
         )
     if max(run.seeds) >= 2**32:
         raise ParamsError(f"{where}.seeds: expected seeds below 2**32, got {max(run.seeds)}")
@@ -381,7 +383,6 @@ def _check_needs(
     run = experiments[name].run
     makers = {f"artifacts/distilled/{one}.npz": one for one in experiments}
     makers |= {f"artifacts/scores/{one}.npz": one for one in score}
-    _check_path(f"{where}.needs", run.needs)
     folder, other = "artifacts/distilled/", "artifacts/scores/"
     if run.hardness is not None:
         folder, other = other, folder
@@ -533,6 +534,10 @@ def _plain(node: Any) -> Any:
     if isinstance(node, bool) or node is None:
         return node
     return next((kind(node) for kind in (int, float, str) if isinstance(node, kind)), node)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _yaml(value: Any) -> str:
