@@ -9,13 +9,14 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from workspaces import ROOT, read_settings, save_settings, sections
+from workspaces import ENVIRONMENT, ROOT, copy_pipeline, read_settings, run, save_settings, sections
 
 import stages.plan
 from rcig import planned
@@ -420,3 +421,91 @@ def test_a_demo_without_its_dataset(workspace: Path, start: Callable[..., Done])
     refused(start, workspace, 1, "params.yaml: the demo needs the dataset mnist_sample and the experiment", "demo")
     save_settings(workspace, good() | {"experiments": {"x": 3}})
     refused(start, workspace, 1, r"params\.yaml: experiments\.x: expected a mapping", "demo")
+
+
+def as_people_start_it(folder: Path, *command: str, **variables: str) -> Done:
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT | variables, capture_output=True, text=True, check=False)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_started_from_a_shell(workspace: Path) -> None:
+    before = content(workspace)
+    for arguments, status, message in (
+        (["picture"], 2, "error: expected EXPERIMENT, got none; try python -m stages.picture --help\n"),
+        (["picture", RCIG], 1, f"error: artifacts/distilled/{RCIG}.npz: no such file; run `dvc repro` to make it"),
+    ):
+        done = as_people_start_it(workspace, sys.executable, "-m", f"stages.{arguments[0]}", *arguments[1:])
+        assert (done.status, done.out, len(done.error.splitlines())) == (status, "", 1), done
+        assert done.error.startswith(message)
+    assert content(workspace) == before
+
+
+@pytest.mark.skipif(not os.getuid() and not shutil.which("setpriv"), reason="root may read and write everything")
+@pytest.mark.parametrize("what", ["params.yaml", "plan.json", "."])
+def test_what_may_not_be_read_or_written(workspace: Path, what: str) -> None:
+    python = [sys.executable, "-B", "-m"]
+    if not os.getuid():
+        python = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *python]
+    before, mode = content(workspace), (workspace / what).stat().st_mode
+    (workspace / what).chmod(0o555 if what == "." else 0)
+    script = ["stages.picture", RCIG] if what == "plan.json" else ["stages.plan"]
+    done = as_people_start_it(workspace, *python, *script)
+    (workspace / what).chmod(mode)
+    assert (done.status, done.out, len(done.error.splitlines())) == (1, "", 1), done
+    assert re.search(rf"{re.escape(what)}.*(Permission denied|may not be read or written)", done.error)
+    assert content(workspace) == before
+
+
+COMPILES = """
+'compiles: something'
+import time
+import jax
+from stages.common import run
+
+def main():
+    jax.jit(lambda x: jax.numpy.linalg.inv(x @ x))(jax.numpy.eye(7)).block_until_ready()
+
+run(main)
+"""
+
+
+def test_compiled_code_is_kept_where_jax_was_imported_before(workspace: Path) -> None:
+    (workspace / "compiles.py").write_text(COMPILES)
+    variables = ENVIRONMENT | {"PYTHONPATH": ".", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    del variables["JAX_COMPILATION_CACHE_DIR"]
+    subprocess.run([sys.executable, "compiles.py"], cwd=workspace, env=variables, check=True)
+    assert list((workspace / common.COMPILED).glob("*/*"))
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Path:
+    folder = copy_pipeline(tmp_path / "workspace")
+    run(folder, "dvc", "init", "-q", "--no-scm")
+    return folder
+
+
+def new(folder: Path, before: dict[str, str]) -> set[str]:
+    """Files and folders that are new, but for what DVC and Python keep for themselves."""
+    return {
+        path for path in content(folder).keys() - before.keys() if "/.dvc/" not in path and "__pycache__" not in path
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if "@" not in name and name])
+def test_names_that_dvc_meets(pipeline: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """`plan` comes first and refuses them. A stage alone, with a plan made by hand, meets them as text."""
+    settings = good()
+    save_settings(pipeline, sections(experiments={name: settings["experiments"][RANDOM]}))
+    before = content(pipeline.parent)
+    said = run(pipeline, "dvc", "repro", fails=True)
+    assert len(re.findall("^error: params.yaml: experiments: expected names of at most", said, re.MULTILINE)) == 1
+    assert new(pipeline.parent, before) == set()
+    monkeypatch.chdir(pipeline)
+    planned.save({"distill": {name: {"settings": {}, "modules": [], "code": ""}}}, planned.PARAMS.read_bytes())
+    for part in ("train", "whitening"):
+        put(f"{DATA}/{part}.npz")
+    before = content(pipeline.parent)
+    said = run(pipeline, "dvc", "repro", "--single-item", f"distill@{name}", fails=True)
+    assert len(re.findall("^error: distill: expected names of at most 80 letters", said, re.MULTILINE)) == 1
+    assert new(pipeline.parent, before) == set()

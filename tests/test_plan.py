@@ -546,7 +546,11 @@ def test_what_an_experiment_needs_is_of_its_dataset_and_not_of_itself(raw: dict[
 
     with pytest.raises(ParamsError, match=r"experiments\.a\.needs: goes in a circle: a needs b needs a"):
         made(needing(a="artifacts/distilled/b.npz", b="artifacts/distilled/a.npz"))
-    for path in ("/etc/passwd", "../set.npz", ""):
+    scored = raw["experiments"][RCIG] | {"hardness": {}, "needs": "artifacts/scores/a.npz"}
+    mixed = {"a": entry | {"needs": "artifacts/distilled/b.npz"}, "b": scored}
+    with pytest.raises(ParamsError, match=r"experiments\.a\.needs: goes in a circle: a needs b needs a"):
+        made(raw | {"experiments": mixed, "score": {"a": mixed["a"]}})
+    for path in ("/etc/passwd", "../set.npz", "", ".", "a\nb", "x" * 300):
         with pytest.raises(ParamsError, match=r"experiments\.a\.needs: expected a plain path inside of this folder"):
             made(needing(a=path))
     other = needing(a="artifacts/distilled/b.npz")
@@ -724,6 +728,19 @@ def test_a_plan_of_another_params_yaml(project: Path) -> None:
     planned.PARAMS.write_text("a: 2\n")
     with pytest.raises(ParamsError, match=r"params\.yaml has changed since plan\.json was made; run `dvc repro plan`"):
         planned.read("picture", "x", dict)
+
+
+def test_a_comment_in_params_yaml_stops_no_stage(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for same in ("# a comment\na:   1\n", '"a": 1\nshared: {b: 2}\n', "{a: 1}"):
+        planned.PARAMS.write_text(same)
+        assert planned.read("picture", "x", dict).settings == {"n": 3}
+    for other in ("a: '1'\n", "a: 1\nb: 1\n", "a: 1.0\n", "a: [1", "a: 1\na: 1\n", ""):
+        planned.PARAMS.write_text(other)
+        with pytest.raises(ParamsError, match=r"params\.yaml has changed since"):
+            planned.read("picture", "x", dict)
+    planned.PARAMS.write_text("a: 1\n")
+    monkeypatch.setattr(planned, "meaning_of", None)
+    assert planned.read("picture", "x", dict).settings == {"n": 3}, "equal bytes are not parsed"
 
 
 def test_a_plan_of_other_code(project: Path) -> None:
