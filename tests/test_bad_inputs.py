@@ -492,7 +492,7 @@ def new(folder: Path, before: dict[str, str]) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in NAMES if "@" not in name and name])
+@pytest.mark.parametrize("name", ["a;touch X", "$(touch X)", "../../out", "a'b"])
 def test_names_that_dvc_meets(pipeline: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """`plan` comes first and refuses them. A stage alone, with a plan made by hand, meets them as text."""
     settings = good()
@@ -507,5 +507,8 @@ def test_names_that_dvc_meets(pipeline: Path, monkeypatch: pytest.MonkeyPatch, n
         put(f"{DATA}/{part}.npz")
     before = content(pipeline.parent)
     said = run(pipeline, "dvc", "repro", "--single-item", f"distill@{name}", fails=True)
-    assert len(re.findall("^error: distill: expected names of at most 80 letters", said, re.MULTILINE)) == 1
+    told = (
+        r"^error: distill: expected names|Parameters 'stages\.distill\.\S+' are missing"  # the latter of dots, by DVC
+    )
+    assert len(re.findall(told, said, re.MULTILINE)) == 1
     assert new(pipeline.parent, before) == set()
