@@ -204,6 +204,8 @@ def experiment_of(params: Params, name: str) -> Experiment:
     where, raw = f"experiments.{name}", params.experiments[name]
     if isinstance(raw, Mapping) and "needs" not in raw:
         raise ParamsError(f"{where}.needs: missing; add needs: {NOTHING}, or the file that it reads")
+    if isinstance(raw, Mapping) and isinstance(raw["needs"], str):
+        _check_path(f"{where}.needs", raw["needs"])
     return resolve(where, raw, params.datasets, params.sizes)
 
 
@@ -314,7 +316,6 @@ def _check(where: str, run: Run, dataset: Dataset) -> None:
                 raise ParamsError(f"{where}.{name}: nothing is distilled by {run.method}; set {name}: null")
         if run.initialisation != "real":
             raise ParamsError(f"{where}.initialisation: {run.method} starts from no noise; set initialisation: real")
-    _check_path(f"{where}.needs", run.needs)
     readers = [run.initialisation == "stored", run.hardness is not None, run.module in ("external", "stored")]
     if sum(readers) > 1:
         raise ParamsError(f"{where}.needs: one file for both initialisation: stored and hardness; drop one of them")
