@@ -5,7 +5,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ from rcig import passes, plan, strict, whiten
 from rcig.data import real, splits
 from rcig.data.settings import Dataset
 from rcig.errors import DataError, ParamsError
+from rcig.fields import NOT_NEGATIVE, check_name, shown
 from rcig.judging.evaluate import Evaluate, by_protocol
 from rcig.judging.subject import Judged, Subject
 from rcig.methods import saved
@@ -53,18 +54,15 @@ def distil(
     ((10, 28, 28, 1), dtype('uint8'))
     """
     images, labels = _checked(images, labels)
-    known_data = described(images, labels, dataset or {})
-    names = [str(i) for i in range(known_data.classes)] if class_names is None else list(class_names)
-    if len(names) != known_data.classes:
-        raise DataError(f"class_names: expected {known_data.classes} names, got {len(names)}")
+    known_data = described(images, labels, {} if dataset is None else dataset)
+    names = _names(class_names, known_data.classes)
     raw = {"dataset": YOURS, "images_per_class": images_per_class, "method": method, "size": YOURS, "seeds": [seed]}
-    entry = strict.merged({"width": width, "loop": {"steps": steps}, "settings": settings}, dict(experiment or {}), raw)
+    more = _mapping("experiment", {} if experiment is None else experiment)
+    for key in raw.keys() & more.keys():
+        raise ParamsError(f"distil.experiment.{key}: is another argument's, or that of your images; leave it out")
+    entry = strict.merged({"width": width, "loop": {"steps": steps}, "settings": settings}, more, raw)
     run = plan.resolve("distil", entry, {YOURS: known_data}, {YOURS: {}}).run
     loaded = real.from_arrays(images, labels, names, known_data)
-    if not len(loaded.held_out.members):
-        raise DataError(
-            "images: too few to hold some out; give at least 10 of each class, or dataset={'held_out': 0.5}"
-        )
     with jax.set_mesh(passes.all_devices()), tempfile.TemporaryDirectory() as folder:
         made = runs.distil(source_of(run, known_data, loaded), run, Path(folder), method, show=_told)
     meta = runs.meta(made, loaded, {"code": None, "data": None}) | {"depth": known_data.depth}
@@ -88,7 +86,10 @@ def described(images: np.ndarray, labels: np.ndarray, given: Mapping[str, Any] =
         "l2_rate": 5e-4,
         "held_out": 0.1,
     }
-    return strict.parse(Dataset, strict.merged(found, dict(given)), "dataset")
+    known_data = strict.parse(Dataset, strict.merged(found, _mapping("dataset", given)), "dataset")
+    if known_data.shape != images.shape[1:]:
+        raise DataError(f"dataset: says images {known_data.shape}, these are {images.shape[1:]}; leave it out")
+    return known_data
 
 
 def depth(resolution: int) -> int:
@@ -125,8 +126,17 @@ def judge(
     0.87
     """
     settings = strict.parse(Evaluate, {"protocols": [protocol], "width": width, "networks": networks}, "judge")
+    seed = strict.convert(Annotated[int, NOT_NEGATIVE], seed, "judge.seed")
+    if not isinstance(distilled, DistilledSet):
+        raise DataError(f"judge: expected a set as rcig.load and rcig.distil return it, got {shown(distilled)}")
+    if not isinstance(on, str | tuple) or (isinstance(on, tuple) and len(on) != 2):
+        raise DataError(f"judge: expected on to be a dataset's name or (images, labels), got {shown(on)}")
+    missing = [key for key in ("dataset", "method", "class_names") if key not in distilled.meta]
+    if missing or not (np.isfinite(distilled.images).all() and np.isfinite(distilled.labels).all()):
+        raise DataError(f"judge: a set with {f'no {missing[0]} in its meta' if missing else 'numbers that are none'}")
     classes, shape = distilled.labels.shape[1], distilled.images.shape[1:]
     if isinstance(on, str):
+        check_name("judge.on", on)
         test, _ = real.load_split(on, "test")
         whitening = real.load_whitening(on)
     else:
@@ -160,6 +170,22 @@ def judge(
     return Accuracy(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan, values)
 
 
+def _names(given: Sequence[str] | None, classes: int) -> list[str]:
+    """The names of the classes, which are their numbers where none are given."""
+    if given is None:
+        return [str(i) for i in range(classes)]
+    names = list(given) if isinstance(given, Sequence) else []
+    if len(names) != classes or not all(isinstance(name, str) for name in names):
+        raise DataError(f"class_names: expected {classes} names, got {shown(given)}")
+    return names
+
+
+def _mapping(where: str, given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise ParamsError(f"{where}: expected a mapping, got {shown(given)}")
+    return dict(given)
+
+
 def _told(step: int, distilled: Any, accuracy: float) -> None:
     if not sys.stderr.isatty():  # where the progress line is not shown
         print(f"step {step}: held-out accuracy {100 * accuracy:.1f} %", file=sys.stderr, flush=True)
@@ -167,10 +193,13 @@ def _told(step: int, distilled: Any, accuracy: float) -> None:
 
 def _checked(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Images as (n, h, w, c) and labels as int32. Raises DataError where they are none."""
-    images, labels = np.asarray(images), np.asarray(labels)
+    try:
+        images, labels = np.asarray(images), np.asarray(labels)
+    except ValueError as error:
+        raise DataError(f"images, labels: expected arrays ({error})") from None
     if images.ndim == 3:
         images = images[..., None]
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or not images[:1].size:
         raise DataError(
             f"images: expected uint8 (n, h, w, c) with h = w, got {images.dtype} {images.shape};"
             " turn brightness from 0 to 1 into bytes by (255 * images).round().astype('uint8')"
@@ -179,4 +208,6 @@ def _checked(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
         raise DataError(f"labels: expected whole numbers ({len(images)},), got {labels.dtype} {labels.shape}")
     if not len(labels) or labels.min() < 0:
         raise DataError(f"labels: expected class numbers from 0 on, got {labels.min() if len(labels) else 'none'}")
+    if labels.max() >= len(labels):
+        raise DataError(f"labels: expected class numbers below {len(labels)}, one image of each, got {labels.max()}")
     return images, labels.astype(np.int32)

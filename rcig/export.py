@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rcig import escape
 from rcig.errors import Foreseen, StoreError
 from rcig.sets import DistilledSet, card, load
 from rcig.store import atomic_file
 
 TABLE, CARD = "metadata.csv", "README.md"
 COLUMNS = ["file_name", "label", "class_name", "soft_label"]
-_FORMULA = ("=", "+", "-", "@")
 
 
 def to_folder(distilled: DistilledSet, folder: Path) -> None:
@@ -69,15 +69,9 @@ def _fill(distilled: DistilledSet, folder: Path) -> None:
         top = int(label.argmax())
         name = f"{i:0{digits}}.png"
         Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(folder / name)
-        rows.writerow([name, top, _as_text(classes[top]), " ".join(f"{value:.8g}" for value in label)])
+        rows.writerow([name, top, escape.cell(classes[top]), " ".join(f"{value:.8g}" for value in label)])
     (folder / TABLE).write_text(text.getvalue(), encoding="utf-8")
     (folder / CARD).write_text(card(distilled), encoding="utf-8")
-
-
-def _as_text(name: str) -> str:
-    """The name in one line, which no spreadsheet runs."""
-    line = " ".join(name.split())
-    return f"'{line}" if line.startswith(_FORMULA) else line
 
 
 def to_torch(distilled: DistilledSet, path: Path) -> None:

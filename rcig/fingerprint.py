@@ -114,7 +114,7 @@ class _Bare(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.AST] | None:
         self.generic_visit(node)
-        return list(node.orelse) if ast.unparse(node.test).endswith("TYPE_CHECKING") else node
+        return list(node.orelse) if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING") else node
 
 
 def _written(node: object) -> str:

@@ -7,7 +7,7 @@ An experiment's settings come, the last of them first, from its own entry, what 
 import dataclasses
 import itertools
 import pkgutil
-import re
+import shlex
 import types
 import typing
 import warnings
@@ -19,11 +19,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from rcig import fingerprint, strict
+from rcig import fingerprint, planned, strict
 from rcig.data import catalogue
 from rcig.data.settings import Dataset
 from rcig.errors import ParamsError
-from rcig.fields import POSITIVE, known
+from rcig.fields import POSITIVE, check_name, known, shown
 from rcig.judging.cross_architecture import CrossArch
 from rcig.judging.evaluate import Evaluate
 from rcig.judging.full_dataset import FullDataset
@@ -45,7 +45,6 @@ STEPS = {
     "imagewoof": {1: 6000, 10: 3000},
 }
 """outer steps of the paper by dataset and images per class (Loo et al. 2023, table 7): `steps: published`"""
-NAME = re.compile(r"\w[\w-]{0,79}", re.ASCII)
 NOTHING = "inputs/none"
 """the file that an experiment needs which needs none"""
 DEFAULTS: dict[str, Any] = {
@@ -97,24 +96,33 @@ def read(path: Path) -> tuple[Params, bytes]:
     try:
         content = path.read_bytes()
         raw = YAML(typ="rt").load(content.decode())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-        raise ParamsError(f"{path}: {reason}; run from the folder that holds it") from None
-    except YAMLError as error:
-        raise ParamsError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
-    sections = [section.name for section in dataclasses.fields(Params)]
-    if not isinstance(raw, Mapping):
-        raise ParamsError(f"{path}: expected the sections {', '.join(sections)}, got {raw!r}")
-    try:
+        sections = [section.name for section in dataclasses.fields(Params)]
+        if not isinstance(raw, Mapping):
+            raise ParamsError(f"expected the sections {', '.join(sections)}, got {shown(_plain(raw))}")
         for section in sections:
             _check_names(section, raw.get(section))
         return strict.parse(Params, _plain({name: part for name, part in raw.items() if name != "shared"}), ""), content
+    except OSError as error:
+        raise ParamsError(f"{path}: {error.strerror}; run from the folder that holds it") from None
+    except UnicodeDecodeError:
+        raise ParamsError(f"{path}: it is no text in UTF-8; save it as such") from None
+    except RecursionError:
+        raise ParamsError(f"{path}: holds itself, or has too many levels; write it out flat") from None
     except ParamsError as error:
-        raise ParamsError(f"{path}: {error}") from None
+        raise ParamsError(f"{path}: {_line(error)}") from None
+    except (YAMLError, ValueError) as error:
+        raise ParamsError(f"{path}: not readable as YAML: {_line(error)}") from None
 
 
 def make(params: Params, root: Path = Path()) -> dict[str, Any]:
-    """Stage -> its entry, or member -> entry: {settings, modules, code}. Raises ParamsError naming the key."""
+    """Stage -> its entry, or member -> entry: {settings, modules, code}. Raises ParamsError naming file and key."""
+    try:
+        return _make(params, root)
+    except ParamsError as error:
+        raise ParamsError(f"{planned.PARAMS}: {_line(error)}") from None
+
+
+def _make(params: Params, root: Path) -> dict[str, Any]:
     for name, dataset in params.datasets.items():
         known(f"datasets.{name}", "dataset", name, catalogue.SOURCES)
         catalogue.check(name, dataset)
@@ -127,8 +135,9 @@ def make(params: Params, root: Path = Path()) -> dict[str, Any]:
         known(f"full_dataset.{name}", "dataset", name, params.datasets)
         if not 0 <= full.seed < 2**32:
             raise ParamsError(f"full_dataset.{name}.seed: expected seed from 0 to below 2**32, got {full.seed}")
+    asked = {stage: list(_asked_for(params, stage)) for stage in ("cross_arch", "attack", "score")}
     for name in experiments:
-        _check_needs(f"experiments.{name}", name, experiments, params.score, root)
+        _check_needs(f"experiments.{name}", name, experiments, asked["score"], root)
 
     def entry(settings: dict[str, Any], *modules: str) -> dict[str, Any]:
         return {"settings": settings, "modules": modules, "code": fingerprint.of(modules, root)}
@@ -162,9 +171,9 @@ def make(params: Params, root: Path = Path()) -> dict[str, Any]:
         },
         "picture": members("picture", {name: {} for name in experiments}),
         "evaluate": judged("evaluate", "evaluate", experiments),
-        "cross_arch": judged("cross_arch", "cross_arch", _asked_for(params, "cross_arch")),
-        "attack": judged("attack", "attack", _asked_for(params, "attack")),
-        "score": judged("score", "evaluate", _asked_for(params, "score")),
+        "cross_arch": judged("cross_arch", "cross_arch", asked["cross_arch"]),
+        "attack": judged("attack", "attack", asked["attack"]),
+        "score": judged("score", "evaluate", asked["score"]),
         "study": {
             name: entry(dataclasses.asdict(study), "stages.study", method(study.base.module))
             for name, study in studies.items()
@@ -196,6 +205,8 @@ def experiment_of(params: Params, name: str) -> Experiment:
     where, raw = f"experiments.{name}", params.experiments[name]
     if isinstance(raw, Mapping) and "needs" not in raw:
         raise ParamsError(f"{where}.needs: missing; add needs: {NOTHING}, or the file that it reads")
+    if isinstance(raw, Mapping) and isinstance(raw["needs"], str):
+        _check_path(f"{where}.needs", raw["needs"])
     return resolve(where, raw, params.datasets, params.sizes)
 
 
@@ -204,7 +215,9 @@ def resolve(
 ) -> Experiment:
     """The settings in force of an entry: its own over those of its size over the defaults."""
     if not isinstance(raw, Mapping):
-        raise ParamsError(f"{where}: expected a mapping with dataset, images_per_class, method and size, got {raw!r}")
+        raise ParamsError(
+            f"{where}: expected a mapping with dataset, images_per_class, method and size, got {shown(raw)}"
+        )
     for key in ("dataset", "images_per_class", "method", "size"):
         if key not in raw:
             raise ParamsError(f"{where}.{key}: missing; add it, it has no default")
@@ -253,7 +266,7 @@ def _check_size(where: str, size: Mapping[str, Any]) -> None:
         strict.given(kind, given, f"{where}.{part}")
     settings = size.get("settings", {})
     if not isinstance(settings, Mapping):
-        raise ParamsError(f"{where}.settings: expected a mapping from methods to their settings, got {settings!r}")
+        raise ParamsError(f"{where}.settings: expected a mapping from methods to their settings, got {shown(settings)}")
     for key, given in settings.items():
         known(f"{where}.settings.{key}", "method", key, {*registry.METHODS, *registry.METHODS.values()})
         strict.given(registry.load(registry.METHODS.get(str(key), str(key))).Settings, given, f"{where}.settings.{key}")
@@ -314,6 +327,11 @@ def _check(where: str, run: Run, dataset: Dataset) -> None:
         raise ParamsError(
             f"{where}.needs: nothing reads {run.needs}; set needs: {NOTHING}, or initialisation: stored, or hardness"
         )
+    if run.chunk is not None and run.chunk < 2 * images:
+        raise ParamsError(
+            f"{where}.chunk: {run.chunk} random images are too few to have {run.images_per_class} of each of"
+            f" {dataset.classes} classes; give at least {2 * images}"
+        )
     if max(run.seeds) >= 2**32:
         raise ParamsError(f"{where}.seeds: expected seeds below 2**32, got {max(run.seeds)}")
     if run.initialisation == "stored" and run.boost is not None:
@@ -366,16 +384,18 @@ def _check_needs(
 ) -> None:
     """Raise ParamsError where the file that an experiment needs is none, or is of another dataset, or of itself."""
     run = experiments[name].run
-    makers = {f"artifacts/distilled/{one}.npz": one for one in experiments} if run.hardness is None else {}
-    makers |= {f"artifacts/scores/{one}.npz": one for one in score} if run.hardness is not None else {}
-    path = root / run.needs
-    if run.needs != Path(run.needs).as_posix() or Path(run.needs).is_absolute() or ".." in run.needs:
-        raise ParamsError(f"{where}.needs: expected a plain path inside of this folder, got {run.needs!r}")
+    makers = {f"artifacts/distilled/{one}.npz": one for one in experiments}
+    makers |= {f"artifacts/scores/{one}.npz": one for one in score}
+    folder, other = "artifacts/distilled/", "artifacts/scores/"
+    if run.hardness is not None:
+        folder, other = other, folder
+    if run.needs in makers and run.needs.startswith(other):
+        raise ParamsError(f"{where}.needs: expected a file as those of {folder}, got {run.needs}; name one of these")
     if run.needs not in makers:
-        if not path.is_file() and not path.with_name(f"{path.name}.dvc").is_file():
+        if not (root / run.needs).is_file() and not (root / f"{run.needs}.dvc").is_file():
             raise ParamsError(
                 f"{where}.needs: no file {run.needs}, and no stage makes one of that name; correct it, or pin the"
-                f" file by `dvc add {run.needs}`"
+                f" file by `dvc add {shlex.quote(run.needs)}`"
             )
         return
     chain = [name]
@@ -387,6 +407,13 @@ def _check_needs(
         if maker in chain[:-1]:
             raise ParamsError(f"{where}.needs: goes in a circle: {' needs '.join(chain)}")
         run = experiments[maker].run
+
+
+def _check_path(where: str, path: str) -> None:
+    """Raise ParamsError unless it is the path of a file below this folder, as DVC writes it and a disk may hold it."""
+    plain = path == Path(path).as_posix() and path.isprintable() and len(path.encode()) < 250
+    if not plain or not Path(path).name or Path(path).is_absolute() or ".." in path:
+        raise ParamsError(f"{where}: expected a plain path inside of this folder, got {shown(path)}")
 
 
 def _asked_for(params: Params, stage: str) -> Iterator[str]:
@@ -483,11 +510,7 @@ def _check_names(section: str, entries: Any) -> None:
     if not isinstance(entries, Mapping):
         return
     for name in entries:
-        if not NAME.fullmatch(str(name)):
-            raise ParamsError(
-                f"{section}: expected names of at most 80 letters, digits, - and _, not beginning with -,"
-                f" got {str(name)[:90]!r}; rename it"
-            )
+        check_name(section, str(name))
     seen: set[str] = set()
     for name in _names(entries):
         if name in seen:
@@ -514,6 +537,10 @@ def _plain(node: Any) -> Any:
     if isinstance(node, bool) or node is None:
         return node
     return next((kind(node) for kind in (int, float, str) if isinstance(node, kind)), node)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _yaml(value: Any) -> str:

@@ -3,14 +3,14 @@
 Accuracies, AUCs and rates are fractions.
 """
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rcig.errors import StoreError
+from rcig import escape
+from rcig.errors import StoreError, of_path
 from rcig.store import atomic_write
 
 COLUMNS: dict[str, type] = {
@@ -45,9 +45,7 @@ def by_network(values: Iterable[float], **shared: Any) -> list[Row]:
 def save(path: Path, name: str, rows: Sequence[Row], code: str) -> None:
     """Write the rows of the experiment of that name as CSV; an empty table keeps its header."""
     table = pd.DataFrame([{"experiment": name, "code": code} | row for row in rows], columns=list(COLUMNS))
-    buffer = io.StringIO()
-    table.to_csv(buffer, index=False)
-    atomic_write(path, buffer.getvalue())
+    atomic_write(path, escape.csv(table))
 
 
 def read(paths: Sequence[Path]) -> pd.DataFrame:
@@ -68,8 +66,10 @@ def read_table(path: Path, types: Mapping[str, type], columns: list[str]) -> pd.
     fix = "remove it and run `dvc repro`"
     try:
         table = pd.read_csv(path, dtype=types)
+    except OSError as error:
+        raise StoreError(of_path(error)) from None
     except ValueError as error:
         raise StoreError(f"{path}: not a table of results ({error}); {fix}") from None
     if list(table) != columns:
         raise StoreError(f"{path}: expected the columns {', '.join(columns)}, got {', '.join(map(str, table))}; {fix}")
-    return table
+    return escape.plain(table)

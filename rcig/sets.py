@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rcig import objects, store
+from rcig import escape, objects, store
 from rcig.errors import StoreError
 
 if TYPE_CHECKING:
@@ -72,12 +72,13 @@ def card(distilled: DistilledSet, summary: Mapping[str, Any] | None = None, pict
             "width while distilling": str(summary["width"]),
             "steps": f"{summary['steps']} for each seed, {summary['seconds']:.0f} seconds for all",
             "held-out accuracy": "not measured" if held_out is None else f"{100 * held_out:.1f} %",
-            "machine": summary["machine"],
+            "machine": escape.markdown(summary["machine"]),
             "versions": ", ".join(f"{name} {version}" for name, version in summary["versions"].items()),
         }
     return "\n".join(
         [
-            f"# {meta['dataset']}, {meta['images_per_class']} per class, distilled by {meta['method']}",
+            f"# {escape.markdown(meta['dataset'])}, {meta['images_per_class']} per class, distilled by"
+            f" {escape.markdown(meta['method'])}",
             "",
             *([f"![the images of the first seed]({picture})", ""] if picture else []),
             "| | |",

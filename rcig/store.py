@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from rcig.errors import StoreError
+from rcig.errors import StoreError, of_path
 
 
 class Schema(NamedTuple):
@@ -351,6 +351,19 @@ def fingerprint(paths: Iterable[Path]) -> str:
         with path.open("rb") as file:
             content.update(hashlib.file_digest(file, "sha256").digest())
     return content.hexdigest()[:16]
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """What `save_json` wrote. Raises StoreError for a file that is missing or holds anything else."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise StoreError(of_path(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: not readable as JSON ({error}); remove it and run `dvc repro`") from None
+    if not isinstance(content, dict):
+        raise StoreError(f"{path}: expected a JSON object, got {type(content).__name__}; remove it and run `dvc repro`")
+    return content
 
 
 def save_json(path: Path, content: Mapping[str, Any]) -> None:

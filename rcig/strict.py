@@ -7,9 +7,19 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from rcig.errors import ParamsError
-from rcig.fields import Range, known
+from rcig.fields import LIMIT, Range, known, shown
 
 T = TypeVar("T")
+
+_WORDS = {
+    tuple: "a list",
+    dict: "a mapping",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+}
+_LARGE = 2**63
 
 
 def parse(cls: type[T], raw: Any, where: str) -> T:
@@ -29,7 +39,7 @@ def given(cls: type, raw: Any, where: str) -> dict[str, Any]:
     fields = [field.name for field in dataclasses.fields(cls)]
     if not isinstance(raw, Mapping):
         keys = f" with {', '.join(fields)}" if fields else ""
-        raise ParamsError(f"{where or 'top level'}: expected a mapping{keys}, got {raw!r}")
+        raise ParamsError(f"{where or 'top level'}: expected a mapping{keys}, got {shown(raw)}")
     hints = typing.get_type_hints(cls, include_extras=True)
     for key in raw:
         known(_within(where, key), "key", str(key), fields)
@@ -48,7 +58,7 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     if origin is Literal:
         if value in arguments:
             return value
-        raise ParamsError(f"{where}: expected one of {', '.join(map(str, arguments))}, got {value!r}")
+        raise ParamsError(f"{where}: expected one of {', '.join(map(str, arguments))}, got {shown(value)}")
     if origin in (typing.Union, types.UnionType):
         return _one_of(arguments, value, where)
     if origin is tuple and isinstance(value, list | tuple):
@@ -85,19 +95,20 @@ def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 
 
 def _in_range(limits: Range, value: Any, where: str) -> Any:
-    if value is None or isinstance(value, str) or limits.holds(value):
+    if value is None or isinstance(value, str) or (limits.holds(value) and value < LIMIT):
         return value
-    name = where.rpartition(".")[2]
-    raise ParamsError(f"{where}: expected {name} {limits.words}, got {value}")
+    words = f"to be below {LIMIT}" if limits.holds(value) else limits.words
+    raise ParamsError(f"{where}: expected {where.rpartition('.')[2]} {words}, got {value}")
 
 
 def _scalar(hint: Any, value: Any, where: str) -> Any:
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if isinstance(value, int) and not isinstance(value, bool) and hint in (int, float):
+        if abs(value) >= _LARGE:
+            raise ParamsError(f"{where}: expected a number of at most 64 bits, got one of {value.bit_length()}")
+        return hint(value)
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    expected = {tuple: "a list", dict: "a mapping", int: "a whole number", float: "a number", bool: "true or false"}
-    raise ParamsError(f"{where}: expected {expected.get(hint, hint.__name__)}, got {value!r}")
+    raise ParamsError(f"{where}: expected {_WORDS[hint]}, got {shown(value)}")
 
 
 def _within(where: str, key: Any) -> str:

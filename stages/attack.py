@@ -1,4 +1,7 @@
-"""attack EXPERIMENT: membership inference against networks on real members, a real subset and the distilled set."""
+"""attack EXPERIMENT: membership inference against networks on real members, a real subset and the distilled set.
+
+Example: python -m stages.attack mnist_sample-ipc1-rcig
+"""
 
 from rcig import planned, rows
 from rcig.judging import subject

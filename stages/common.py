@@ -1,14 +1,15 @@
 """What all stage scripts share: how they start, how they fail, where files lie."""
 
-import inspect
 import os
 import platform
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
-from rcig.errors import Foreseen
+from rcig.errors import Foreseen, of_path
+from rcig.fields import shown
 
 DISTILLED = Path("artifacts/distilled")
 RESULTS = Path("results")
@@ -19,21 +20,32 @@ FORMAT = warnings.formatwarning
 
 
 def run(main: Callable[..., None]) -> None:
-    """Call main with the command line's arguments. A foreseen error ends the process with one line and status 1.
+    """Call main with the command line's arguments, which its script's docstring names: "distill EXPERIMENT: ...".
 
-    Other arguments than main takes, or --help, print what the script is and how it is called.
+    A foreseen error ends the process with one line and status 1, as one of the system about a path does; other
+    arguments end it with one line and status 2. --help prints the docstring.
     """
-    arguments, names = sys.argv[1:], [name.upper() for name in inspect.signature(main).parameters]
-    if "--help" in arguments or len(arguments) != len(names):
-        script = main.__globals__
-        print(f"usage: python -m {script['__spec__'].name} {' '.join(names)}\n\n{script['__doc__'].strip()}")
-        sys.exit(0 if "--help" in arguments else 2)
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED.resolve() / platform.node()))
+    given, words = sys.argv[1:], main.__globals__["__doc__"].strip()
+    name, *wanted = words.partition(":")[0].split()
+    call = f"python -m stages.{name}"
+    if "--help" in given:
+        print(f"usage: {' '.join([call, *wanted])}\n\n{words}")
+        return
+    if len(given) != len(wanted) or any(one.startswith("-") for one in given):
+        _end(
+            f"expected {' '.join(wanted) or 'no argument'}, got {shown(given) if given else 'none'}; try {call} --help",
+            2,
+        )
+    _keep_compiled()
     warnings.formatwarning = in_one_line
     try:
-        main(*arguments)
+        main(*given)
     except Foreseen as error:
-        sys.exit(f"error: {error}")
+        _end(str(error), 1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _end(of_path(error), 1)
 
 
 def in_one_line(
@@ -41,3 +53,14 @@ def in_one_line(
 ) -> str:
     """A warning that is meant for people is one line, without the place in the code; others are as ever."""
     return f"warning: {message}\n" if category is UserWarning else FORMAT(message, category, filename, lineno, line)
+
+
+def _end(error: str, status: int) -> NoReturn:
+    print("error:", " ".join(error.split()), file=sys.stderr)
+    sys.exit(status)
+
+
+def _keep_compiled() -> None:
+    folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED.resolve() / platform.node()))
+    if "jax" in sys.modules:  # which has read the environment when it was imported
+        sys.modules["jax"].config.update("jax_compilation_cache_dir", folder)

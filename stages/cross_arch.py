@@ -1,6 +1,8 @@
 """cross_arch EXPERIMENT: test accuracy of other architectures trained on the distilled set.
 
 Each with the learning rate that is best on held-out training images, for the set of the first seed.
+
+Example: python -m stages.cross_arch mnist_sample-ipc1-rcig
 """
 
 from rcig import planned, rows

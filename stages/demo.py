@@ -1,4 +1,7 @@
-"""demo: the whole pipeline on the embedded digits, in the scratch workspace demo/. Not a stage."""
+"""demo: the whole pipeline on the embedded digits, in the scratch workspace demo/. Not a stage.
+
+Example: python -m stages.demo
+"""
 
 import shutil
 import time
@@ -7,8 +10,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from rcig import plan
+from rcig import plan, planned
 from rcig.alone import alone
+from rcig.errors import Foreseen
 from stages.commands import dvc
 from stages.common import run
 
@@ -33,14 +37,17 @@ def main() -> None:
 
 def make_workspace() -> None:
     """Copy the pipeline as it stands, with the experiments of the demo's dataset only, and no studies."""
-    plan.read(Path("params.yaml"))
+    params, content = plan.read(planned.PARAMS)
+    plan.make(params)
+    if DATASET not in params.datasets or FIRST not in params.experiments:
+        raise Foreseen(f"{planned.PARAMS}: the demo needs the dataset {DATASET} and the experiment {FIRST}; list both")
     for part in ("rcig", "stages", "inputs", "released"):
         shutil.copytree(part, DEMO / part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("dvc.yaml", ".dvcignore"):
         shutil.copy(part, DEMO / part)
     yaml = YAML(typ="safe")
     with (DEMO / "params.yaml").open("w") as file:
-        yaml.dump(settings_of(DATASET, yaml.load(Path("params.yaml").read_text())), file)
+        yaml.dump(settings_of(DATASET, yaml.load(content)), file)
 
 
 def settings_of(dataset: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""describe DATASET: what a dataset holds, and what whitening does to it."""
+"""describe DATASET: what a dataset holds, and what whitening does to it.
+
+Example: python -m stages.describe mnist_sample
+"""
 
 import numpy as np
 

@@ -1,4 +1,7 @@
-"""distill EXPERIMENT: the distilled set of every seed, and its training curve."""
+"""distill EXPERIMENT: the distilled set of every seed, and its training curve.
+
+Example: python -m stages.distill mnist_sample-ipc1-rcig
+"""
 
 import importlib.metadata
 import shutil

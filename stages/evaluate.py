@@ -2,6 +2,8 @@
 
 What the networks of the first protocol predict is kept for every test image. The mean accuracy by protocol is what
 `dvc metrics` shows.
+
+Example: python -m stages.evaluate mnist_sample-ipc1-rcig
 """
 
 from rcig import planned, predictions, rows, store

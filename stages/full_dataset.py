@@ -1,4 +1,7 @@
-"""full_dataset DATASET: test accuracy of networks trained on all real images that distillers see."""
+"""full_dataset DATASET: test accuracy of networks trained on all real images that distillers see.
+
+Example: python -m stages.full_dataset mnist_sample
+"""
 
 import shutil
 
@@ -22,8 +25,8 @@ def main(name: str) -> None:
     net = nets.build("conv", dataset.shape, dataset.classes, width=settings.width, depth=dataset.depth)
     outputs = train.tester(net, whiten.on_device(loaded.whitening))
 
-    def accuracies(variables: nets.Variables, images: splits.View) -> np.ndarray:
-        return np.asarray(train.accuracy(outputs(variables, images), images.labels))
+    def judge(variables: nets.Variables) -> float:
+        return float(np.asarray(train.accuracy(outputs(variables, loaded.held_out), loaded.held_out.labels)).mean())
 
     checkpoints = CHECKPOINTS / f"full_dataset-{name}-{digest(code, real.fingerprint(name), dataset, settings)}"
     with jax.set_mesh(passes.all_devices()):
@@ -31,7 +34,6 @@ def main(name: str) -> None:
         feed = batches(loaded.seen, whitened, settings.batch_size, settings.seed)
         method = full_dataset(net, settings, dataset.classes, feed)
         task = loop.Task(method, None, settings.steps, settings.validate_every, settings.seed)
-        judge = lambda variables: float(accuracies(variables, loaded.held_out).mean())  # noqa: E731
         variables, curve = loop.run(task, judge, checkpoints / "networks.npz", f"full_dataset {name}")
     folder = RESULTS / "full_dataset"
     store.atomic_write(folder / f"{name}-curve.csv", pd.DataFrame(curve).to_csv(index=False))

@@ -1,6 +1,7 @@
-"""picture EXPERIMENT: the distilled images of the first seed, de-whitened and labelled, and the set's card."""
+"""picture EXPERIMENT: the distilled images of the first seed, de-whitened and labelled, and the set's card.
 
-import json
+Example: python -m stages.picture mnist_sample-ipc1-rcig
+"""
 
 from rcig import planned, sets, store
 from rcig.report.drawing import image_grid
@@ -14,7 +15,7 @@ def main(name: str) -> None:
     titles = [class_names[label] for label in distilled.labels.argmax(1)]
     columns = 10 if len(titles) % 10 == 0 else 16
     folder = RESULTS / "distill" / name
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = store.load_json(folder / "summary.json")
     store.atomic_write(folder / "images.png", image_grid(distilled.pixels, titles, columns))
     store.atomic_write(folder / "card.md", sets.card(distilled, summary, "images.png"))
 

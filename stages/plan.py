@@ -1,4 +1,7 @@
-"""plan: params.yaml and the code -> plan.json, which every other stage reads its settings from."""
+"""plan: params.yaml and the code -> plan.json, which every other stage reads its settings from.
+
+Example: python -m stages.plan
+"""
 
 import sys
 import warnings

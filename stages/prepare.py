@@ -1,4 +1,7 @@
-"""prepare DATASET: download a dataset and prepare it for reading. Not a stage; needs a network."""
+"""prepare DATASET: download a dataset and prepare it for reading. Not a stage; needs a network.
+
+Example: python -m stages.prepare mnist
+"""
 
 from rcig.data import builders
 from stages.common import run

@@ -1,4 +1,7 @@
-"""preprocess DATASET: raw images as arrays, and the whitening fitted on the training split."""
+"""preprocess DATASET: raw images as arrays, and the whitening fitted on the training split.
+
+Example: python -m stages.preprocess mnist_sample
+"""
 
 from dataclasses import dataclass
 

@@ -2,6 +2,8 @@
 
 Writes released/NAME.npz, NAME being the set's; pin it by `dvc add`. For sets that a machine made which the pipeline
 cannot count on, such as a GPU, or that an earlier revision made. Not a stage.
+
+Example: python -m stages.release artifacts/distilled/mnist_sample-ipc1-rcig.npz results/distill/mnist_sample-ipc1-rcig
 """
 
 import json
@@ -21,9 +23,9 @@ SHARED = ("dataset", "images_per_class", "method", "seeds", "code", "data")
 
 def main(path: str, results: str) -> None:
     arrays, meta = store.load_distilled(Path(path))
+    summary = store.load_json(Path(results) / "summary.json")
     try:
-        summary = json.loads((Path(results) / "summary.json").read_text())
-        curve = (Path(results) / "curve.csv").read_text()
+        curve = (Path(results) / "curve.csv").read_text("utf-8")
     except (OSError, ValueError) as error:
         raise StoreError(f"{results}: no results of a distillation ({error}); name the folder of its summary") from None
     missing = [name for name in (*OF_ITS_MAKER, "code", "data", "heldout_accuracy") if name not in summary]

@@ -1,4 +1,7 @@
-"""report: rows, curves and pictures of every experiment, tables of every study, facts of every dataset -> reports/."""
+"""report: rows, curves and pictures of every experiment, tables of every study, facts of every dataset -> reports/.
+
+Example: python -m stages.report
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

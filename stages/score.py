@@ -1,6 +1,8 @@
 """score EXPERIMENT: how many networks trained on the distilled set miss each training image: its hardness.
 
 Networks of the experiment's first protocol. An experiment with `hardness` needs the file artifacts/scores/NAME.npz.
+
+Example: python -m stages.score mnist_sample-ipc1-rcig
 """
 
 from pathlib import Path

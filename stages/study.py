@@ -1,6 +1,8 @@
-"""study STUDY: time, memory and held-out accuracy at every point of a study, one device, one row per point and seed."""
+"""study STUDY: time, memory and held-out accuracy at every point of a study, one device, one row per point and seed.
 
-import json
+Example: python -m stages.study solver_steps
+"""
+
 import shutil
 from dataclasses import replace
 
@@ -29,7 +31,7 @@ def main(name: str) -> None:
                 task = make_task(source, run_of_point, seed)
                 found = cost(task, source, study, path.with_suffix(".npz"), label)
                 store.save_json(path, found | {"machine": machine(), "code": code})
-            measured.append(point | json.loads(path.read_text()))
+            measured.append(point | store.load_json(path))
     studies.save(RESULTS / "study" / f"{name}.csv", name, study, measured)
     shutil.rmtree(folder)
 

@@ -126,7 +126,29 @@ BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], type[Foreseen], str]] = {
     "a setting out of range": ((IMAGES, LABELS), {"learning_rate": -1}, ParamsError, "learning_rate to be positive"),
     "no images": ((IMAGES, LABELS), {"images_per_class": 0}, ParamsError, "images_per_class to be positive, got 0"),
     "more than there are": ((IMAGES, LABELS), {"images_per_class": 19}, ParamsError, "19 images per class asked for"),
-    "a name too few": ((IMAGES, LABELS), {"class_names": ["a"]}, DataError, "expected 3 names, got 1"),
+    "a name too few": ((IMAGES, LABELS), {"class_names": ["a"]}, DataError, r"expected 3 names, got \['a'\]"),
+    "names that are numbers": ((IMAGES, LABELS), {"class_names": [1, 2, 3]}, DataError, "expected 3 names, got"),
+    "no names": ((IMAGES, LABELS), {"class_names": 3}, DataError, "expected 3 names, got 3"),
+    "no arrays": (([[1], [1, 2]], LABELS), {}, DataError, "images, labels: expected arrays"),
+    "no pixels": ((IMAGES[:, :0, :0], LABELS), {}, DataError, r"got uint8 \(60, 0, 0, 1\)"),
+    "a class too far": ((IMAGES, LABELS * 10**9), {}, DataError, "expected class numbers below 60, .* got 2000000000"),
+    "too few held out": ((IMAGES, LABELS), {"dataset": {"held_out": 0.01}}, ParamsError, "held_out: 0.01 of every cl"),
+    "other images": ((IMAGES, LABELS), {"dataset": {"channels": 3}}, DataError, r"says images \(8, 8, 3\), these are"),
+    "no mapping of data": ((IMAGES, LABELS), {"dataset": 3}, ParamsError, "dataset: expected a mapping, got 3"),
+    "no mapping": ((IMAGES, LABELS), {"experiment": 3}, ParamsError, "experiment: expected a mapping, got 3"),
+    **{
+        f"an experiment's {key}": (
+            (IMAGES, LABELS),
+            {"experiment": {key: value}},
+            ParamsError,
+            rf"distil\.experiment\.{key}: is another argument's",
+        )
+        for key, value in {"seeds": [1], "method": "vig", "dataset": "mnist", "images_per_class": 2}.items()
+    },
+    "a seed below 0": ((IMAGES, LABELS), {"seed": -1}, ParamsError, "expected seeds from 0 on, got .-1"),
+    "endless steps": ((IMAGES, LABELS), {"steps": 2**31}, ParamsError, "expected steps to be below 2147483648, got"),
+    "an infinite rate": ((IMAGES, LABELS), {"learning_rate": np.inf}, ParamsError, "to be below 2147483648, got inf"),
+    "no rate": ((IMAGES, LABELS), {"learning_rate": np.nan}, ParamsError, "learning_rate to be positive, got nan"),
 }
 
 
@@ -143,6 +165,19 @@ def test_what_cannot_be_judged(distilled: DistilledSet) -> None:
         rcig.judge(distilled, spots(9, 1), "loo2024")
     with pytest.raises(DataError, match=r"images \(8, 8, 1\) of 3 classes, the test images are \(8, 8, 3\)"):
         rcig.judge(distilled, (IMAGES.repeat(3, 3), LABELS))
+    for on in (3, (IMAGES,), (IMAGES, LABELS, LABELS)):
+        with pytest.raises(DataError, match=r"expected on to be a dataset's name or \(images, labels\), got"):
+            rcig.judge(distilled, on)
+    with pytest.raises(ParamsError, match=r"judge\.on: expected names of .* got '\.\./x'"):
+        rcig.judge(distilled, "../x")
+    with pytest.raises(ParamsError, match=r"judge\.seed: expected seed not to be negative, got -1"):
+        rcig.judge(distilled, (IMAGES, LABELS), seed=-1)
+    with pytest.raises(DataError, match=r"expected a set as rcig\.load and rcig\.distil return it, got 'x'"):
+        rcig.judge("x", (IMAGES, LABELS))
+    with pytest.raises(DataError, match="a set with no dataset in its meta"):
+        rcig.judge(distilled._replace(meta={}), (IMAGES, LABELS))
+    with pytest.raises(DataError, match="a set with numbers that are none"):
+        rcig.judge(distilled._replace(images=distilled.images * np.nan), (IMAGES, LABELS))
     with pytest.raises(ParamsError, match="whitening of this set is not known"):
         rcig.judge(distilled._replace(whitening=None), spots(9, 1))
 

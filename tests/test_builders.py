@@ -179,6 +179,8 @@ def test_without_a_network_preparing_ends_with_one_line(tmp_path: Path) -> None:
 
 
 UNREACHABLE = """
+'unreachable: prepares a dataset of a server that never answers'
+
 import socket, time
 from rcig.data import builders
 from stages.common import run

@@ -219,7 +219,7 @@ def test_a_typo_is_found_before_anything_runs(clone: Path) -> None:
     assert (clone / "ran.txt").read_text().split()[-1] == "plan"
     assert (clone / "plan.json").read_bytes() == plan, "the plan before stays"
     (line,) = [line for line in said.splitlines() if "netwroks" in line]
-    where = f"experiments.{RANDOM}.evaluate.netwroks"
+    where = f"params.yaml: experiments.{RANDOM}.evaluate.netwroks"
     assert line.removeprefix("error: ").startswith(f"{where}: unknown key 'netwroks'; known: measurements, networks")
     assert "Traceback" not in said
 
@@ -449,7 +449,7 @@ BAD_RUNS: dict[str, tuple[list[str], list[str], Any, str]] = {
         ["plan"],
         ["experiments", RCIG, "settings"],
         {"learning_rate": -1},
-        f"experiments.{RCIG}.settings.learning_rate: expected learning_rate to be positive, got -1.0",
+        f"params.yaml: experiments.{RCIG}.settings.learning_rate: expected learning_rate to be positive, got -1.0",
     ),
     "settings that do not fit the data": (
         ["preprocess", "mnist_sample"],

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import escape
 from matplotlib.axes import Axes
 from PIL import Image
 
@@ -477,7 +478,7 @@ def test_sets_are_compared_by_what_they_store_and_parts_by_their_size(report: Re
     twin = found.rows[found.rows["experiment"] == "digits_again"]
     twin = twin[twin["method"] == "rcig"].assign(experiment="plain", dataset="cifar10", images_per_class=3)
     table = accuracy.comparisons(pd.concat([found.rows, twin], ignore_index=True), found.summaries)
-    pairs = {(line["Size"], frozenset((line["Set"], line["Less"]))) for line in table.to_dict("records")}
+    pairs = {(line["Room"], frozenset((line["Set"], line["Less"]))) for line in table.to_dict("records")}
     assert pairs == {
         (10, frozenset(("digits-rcig", "digits_again"))),
         (5, frozenset(("digits-rcig, a part", "digits_again, a part"))),
@@ -723,6 +724,38 @@ def test_merged_cells_cover_the_table_and_never_two_groups() -> None:
     assert covered == {(row, column): text for row, line in enumerate(lines) for column, text in enumerate(line)}
     spans = [[cell.rows for cell in cells] for cells in page.merged(pd.DataFrame(lines), keys=2)]
     assert spans == [[2, 2, 1], [1], [2, 1, 1], [1, 1], [1, 1, 1]]
+
+
+HOSTILE = "=cmd|' /C calc'!A0 <script>x</script> $x$ $ `*a*` [b](c) \\ ../../out\n\n# _d_ &amp; {e}"
+
+
+def hostile(report: Report) -> Report:
+    """The same report of sets whose files say that of their method, their machine and their classes."""
+    rows = report.rows.assign(method=report.rows["method"].replace("rcig", HOSTILE))
+    summaries = {name: of | {"method": HOSTILE, "machine": HOSTILE} for name, of in report.summaries.items()}
+    named = {name: found._replace(class_names=[HOSTILE] * 3) for name, found in report.predictions.items()}
+    facts = {name: of | {"title": HOSTILE, "url": HOSTILE} for name, of in report.facts.items()}
+    return report._replace(rows=rows, summaries=summaries, predictions=named, facts=facts)
+
+
+def test_text_of_files_is_shown_as_text(report: Report, tmp_path: Path) -> None:
+    files = render(hostile(report))
+    assert {name.count("/") for name in files if name.endswith(("png", "md", "tex"))} == {1}
+    Page(str(files["index.html"]))
+    assert "<script" not in str(files["index.html"])
+    assert escape(HOSTILE) in str(files["index.html"])
+    plain = render(report)
+    for name in files:
+        if name.endswith((".md", ".tex")):
+            said, usual = str(files[name]).splitlines(), str(plain[name]).splitlines()
+            mark, others = (r"(?<!\\)\|", "<|`") if name.endswith(".md") else (r"(?<!\\)&", "[$_#]")
+            assert [len(re.findall(mark, line)) for line in said] == [len(re.findall(mark, line)) for line in usual]
+            assert not re.search(rf"(?<!\\)({others})", "\n".join(said).replace(r"$\pm$", ""))
+    (tmp_path / "results.csv").write_text(str(files["results.csv"]))
+    methods = tidy.read([tmp_path / "results.csv"])["method"]
+    assert set(methods) == set(hostile(report).rows["method"])
+    assert "'=cmd" in str(files["results.csv"])
+    assert not re.search(r'(^|,)"?[=+@-]', str(files["results.csv"]), re.MULTILINE)
 
 
 class Page(HTMLParser):

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from rcig.errors import ParamsError
-from rcig.fields import INSIDE, POSITIVE, Range
+from rcig.fields import POSITIVE, Range
 
 SEVERAL = Range("to be at least 2", lambda value: value >= 2)
+HELD_OUT = Range("between 0.001 and 0.9", lambda value: 0.001 <= value <= 0.9)
+"""With less, a class of a benchmark has no image that is held out; with more, too few that are seen."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Dataset:
     """use every distilled image with its mirror image too, in sets of up to rcig.plan.MIRRORED images (paper: RGB)"""
     l2_rate: Annotated[float, POSITIVE]
     """ridge rate per distilled image, before mirroring"""
-    held_out: Annotated[float, INSIDE]
+    held_out: Annotated[float, HELD_OUT]
     """fraction of the training split that no distiller sees; all selection is made on it"""
 
     def __post_init__(self) -> None:

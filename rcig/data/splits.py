@@ -39,13 +39,19 @@ def whole(split: Split) -> View:
 def held_out_mask(labels: np.ndarray, fraction: float) -> np.ndarray:
     """Marks the held-out part of a training split: the same fraction of every class -> bool (n,).
 
-    The choice depends on labels and fraction alone, so every stage of every experiment agrees on it.
+    The choice depends on labels and fraction alone, so every stage of every experiment agrees on it. Raises ParamsError
+    where it leaves nothing on either side.
     """
     mask = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         chosen = np.random.default_rng([20230221, int(label)]).permutation(members)
         mask[chosen[: round(fraction * len(members))]] = True
+    if mask.all() or not mask.any():
+        raise ParamsError(
+            f"held_out: {fraction:g} of every class holds out {mask.sum()} of {len(labels)} training images; correct"
+            " the dataset's held_out, or give more images"
+        )
     return mask
 
 
@@ -74,7 +80,7 @@ def sample_per_class(labels: np.ndarray, per_class: int, classes: int, seed: int
         if len(members) < per_class:
             raise ParamsError(
                 f"{per_class} images per class asked for, class {label} has {len(members)} for distillation;"
-                " lower images_per_class"
+                " lower images_per_class, or let more be seen: held_out, chunk"
             )
         chosen.append(np.random.default_rng([seed, label]).choice(members, per_class, replace=False))
     return np.concatenate(chosen)

@@ -36,6 +36,7 @@ def write(report: "Report", out: Path) -> None:
 
 def render(report: "Report") -> dict[str, bytes | str]:
     """File name -> content. The same report gives the same bytes."""
+    from rcig import escape
     from rcig.report import page, sections
     from rcig.report.tables import to_latex, to_markdown
     from rcig.rows import COLUMNS
@@ -44,9 +45,9 @@ def render(report: "Report") -> dict[str, bytes | str]:
     tables = [named for section in made for named in section.tables.items()]
     figures = [named for section in made for named in section.figures.items()]
     return {
-        "results.csv": report.rows.sort_values(list(COLUMNS)).to_csv(index=False, lineterminator="\n"),
+        "results.csv": escape.csv(report.rows.sort_values(list(COLUMNS))),
         **{f"tables/{name}.md": to_markdown(table) for name, table in tables},
         **{f"tables/{name}.tex": to_latex(table) for name, table in tables},
-        **{f"figures/{name}.png": png for name, png in figures},
+        **{f"figures/{escape.file_name(name)}.png": png for name, png in figures},
         "index.html": page.render(made, report.datasets),
     }

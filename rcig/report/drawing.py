@@ -111,6 +111,7 @@ def _check_images(pixels: NDArray[np.uint8], titles: list[str]) -> None:
 
 
 def _shorten(title: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The title, or as much of its beginning as fits into `width` pixels with an ellipsis."""
+    """The title on one line, or as much of its beginning as fits into `width` pixels with an ellipsis."""
+    title = " ".join(title.split())[:width]
     candidates = [title, *(title[:end].rstrip() + "…" for end in range(len(title) - 1, 0, -1))]
     return next((text for text in candidates if font.getlength(text) <= width), "")

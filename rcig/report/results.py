@@ -1,17 +1,19 @@
 """What the other stages left in results/, read for the report."""
 
-import json
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from PIL import Image
 
 from rcig import rows as tidy
 from rcig.errors import StoreError
 from rcig.predictions import Predictions, read
 from rcig.run.settings import Study
 from rcig.run.studies import read as read_study
+from rcig.store import load_json
 
 _ROWS = ("evaluate/{}.csv", "cross_arch/{}.csv", "attack/{}.csv")
 _CURVE, _SUMMARY, _PICTURE = "distill/{}/curve.csv", "distill/{}/summary.json", "distill/{}/images.png"
@@ -78,17 +80,40 @@ def collect(
     curves, summaries, pictures = (_present(results, pattern, experiments) for pattern in (_CURVE, _SUMMARY, _PICTURE))
     return Report(
         rows=tidy.read(rows),
-        curves={experiment: pd.read_csv(path) for experiment, path in curves.items()},
-        summaries={experiment: json.loads(path.read_text()) for experiment, path in summaries.items()},
-        pictures={experiment: path.read_bytes() for experiment, path in pictures.items()},
+        curves={experiment: _curve(path) for experiment, path in curves.items()},
+        summaries={experiment: load_json(path) for experiment, path in summaries.items()},
+        pictures={experiment: _picture(path) for experiment, path in pictures.items()},
         studies={
             name: Measured(study, read_study(results / _STUDY.format(name), study)) for name, study in studies.items()
         },
-        facts={dataset: json.loads(path.read_text()) for dataset, path in facts.items()},
-        samples={dataset: path.read_bytes() for dataset, path in samples.items()},
+        facts={dataset: load_json(path) for dataset, path in facts.items()},
+        samples={dataset: _picture(path) for dataset, path in samples.items()},
         predictions={name: read(path) for name, path in _present(results, _PREDICTIONS, experiments).items()},
         references={name: read(path) for name, path in _present(results, _REFERENCE, full_dataset).items()},
     )
+
+
+def _curve(path: Path) -> pd.DataFrame:
+    """A training curve. Raises StoreError where the file holds none."""
+    expected = {"seed", "step", "seconds", "loss", "heldout_accuracy"}
+    try:
+        curve = pd.read_csv(path)
+        found = bool(expected <= set(curve) and all(curve[name].dtype.kind in "if" for name in expected))
+    except ValueError:
+        found = False
+    if not found:
+        raise StoreError(f"{path}: not a training curve; remove it and run `dvc repro`")
+    return curve
+
+
+def _picture(path: Path) -> bytes:
+    """A PNG file. Raises StoreError where it is none."""
+    content = path.read_bytes()
+    try:
+        Image.open(io.BytesIO(content)).load()
+    except (OSError, ValueError, SyntaxError) as error:
+        raise StoreError(f"{path}: not a whole picture ({error}); remove it and run `dvc repro`") from None
+    return content
 
 
 def _require_any(results: Path, what: str, patterns: tuple[str, ...], name: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rcig import escape
 from rcig.rows import PART
 from rcig.statistics import standard_error
 
@@ -94,7 +95,7 @@ def least_squares(x: pd.DataFrame, y: pd.Series) -> tuple[np.ndarray, float]:
 
 def to_markdown(table: pd.DataFrame) -> str:
     """A table in GitHub's Markdown, its columns padded to one width so that the source reads as a table too."""
-    columns = [[name, *table[name].astype(str)] for name in table]
+    columns = [[escape.markdown(str(cell)) for cell in (name, *table[name])] for name in table]
     widths = [max(map(len, column)) for column in columns]
     header, *lines = zip(*columns, strict=True)
     rule = ["-" * width for width in widths]
@@ -105,5 +106,6 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 
 def to_latex(table: pd.DataFrame) -> str:
-    """A LaTeX tabular for the booktabs package; special characters are escaped."""
+    """A LaTeX tabular for the booktabs package; special characters are escaped, and a text is one line."""
+    table = table.map(lambda cell: " ".join(cell.split()) if isinstance(cell, str) else cell)
     return table.to_latex(index=False, escape=True).replace("±", r"$\pm$")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from rcig import rows
+from rcig import escape, rows
 from rcig.run.settings import Study
 from rcig.store import atomic_write
 
@@ -26,7 +26,7 @@ MEASURED: dict[str, type] = {
 def save(path: Path, name: str, study: Study, measured: Sequence[dict[str, Any]]) -> None:
     """Write a study's rows, each with settings and MEASURED, as CSV; a setting that a row lacks stays empty."""
     named = [{"study": name, "dataset": study.base.dataset} | row | _counted(row) for row in measured]
-    atomic_write(path, pd.DataFrame(named, columns=_columns(study), dtype=object).to_csv(index=False))
+    atomic_write(path, escape.csv(pd.DataFrame(named, columns=_columns(study), dtype=object)))
 
 
 def _counted(row: dict[str, Any]) -> dict[str, Any]:

@@ -52,9 +52,10 @@ _CAPTION = (
     " Table 8. Their networks are 128 wide."
 )
 _DIFFERENCES = (
-    "Differences between sets of one size, in percentage points: mean over the seeds that both have [95 % interval over"
-    " seeds, by Student’s t]. Networks trained on one set are no independent repetitions, so one seed allows no"
-    " interval. Size: images per class that the set takes the room of, all its numbers counted, those of a basis too."
+    "Differences between sets that take the same room, in percentage points: mean over the seeds that both have [95 %"
+    " interval over seeds, by Student’s t]. Networks trained on one set are no independent repetitions, so one seed"
+    " allows no interval. Room: images per class that the set takes the room of, all its numbers counted, those of a"
+    " basis too."
 )
 
 
@@ -140,9 +141,9 @@ def _by_size(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def comparisons(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Differences in accuracy between the sets of one dataset, size, protocol and width, in percentage points.
+    """Differences in accuracy between the sets of one dataset, room, protocol and width, in percentage points.
 
-    The size is what they take to store, see `storage`. Paired by seed, with the 95 % interval over seeds, see
+    The room is what they take to store, see `storage`. Paired by seed, with the 95 % interval over seeds, see
     rcig.statistics; a caution where they are too few for one.
     """
     headers = PROTOCOLS | OTHER_PROTOCOLS
@@ -163,7 +164,7 @@ def comparisons(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) 
                 difference = f"{100 * found.mean:.1f}{bounds}"
                 line = (dataset, count, headers[str(protocol)], width, first, second, difference, found.seeds)
                 records.append((*line, caution(found)))
-    columns = "Dataset, Size, Protocol, Width, Set, Less, Difference, Seeds, Caution"
+    columns = "Dataset, Room, Protocol, Width, Set, Less, Difference, Seeds, Caution"
     return pd.DataFrame(records, columns=columns.split(", "))
 
 

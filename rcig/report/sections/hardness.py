@@ -6,6 +6,7 @@ from itertools import product
 import pandas as pd
 from matplotlib.ticker import PercentFormatter
 
+from rcig import escape
 from rcig.predictions import Predictions, by_hardness, by_stratum, hardness
 from rcig.predictions import confusion as shares_of
 from rcig.report.blocks import Block, Figure, Grid, Picture, Section, Table
@@ -105,7 +106,7 @@ def draw_strata(sets: Strata) -> bytes:
     """By method a panel: accuracy on the test images of each stratum of hardness against images per class."""
     figure, by_method = panels(len(sets), width=3.2 * len(sets), share_y=True)
     for axes, (method, sizes) in zip(by_method, sets.items(), strict=True):
-        axes.set(title=method, xlabel="Images per class", ylim=(-0.03, 1.03))
+        axes.set(title=escape.drawn(method), xlabel="Images per class", ylim=(-0.03, 1.03))
         in_percent(axes)
         axes.set_xticks(sorted(sizes))
         table = pd.DataFrame(dict(sizes)).T.sort_index()
@@ -125,8 +126,9 @@ def confusion(found: Predictions) -> bytes:
     axes.set(xlabel="Predicted", ylabel="True")
     axes.grid(False)
     if classes <= _NAMED:
-        axes.set_xticks(range(classes), found.class_names, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(classes), found.class_names)
+        names = [escape.drawn(name) for name in found.class_names]
+        axes.set_xticks(range(classes), names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(classes), names)
         for row, column in product(range(classes), repeat=2):
             if shares[row, column] >= 0.01:
                 ink = "white" if shares[row, column] > 0.5 else "black"
