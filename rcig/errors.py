@@ -19,3 +19,7 @@ class StoreError(Foreseen, ValueError):
 
 class DivergedError(Foreseen, RuntimeError):
     """A loss that is not a finite number: step, terms, the last good state where there is one."""
+
+
+class TooLargeError(Foreseen, MemoryError):
+    """What would take more memory than is free: how much, how much is free, what to lower."""

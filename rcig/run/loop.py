@@ -103,9 +103,14 @@ def run(
 
 def begin(task: Task) -> tuple[Any, Step]:
     """The state before the first step of a run, and its step."""
-    init_key, step_key = jax.random.split(jax.random.key(task.seed))
+    return initial(task), compiled_step(task)
+
+
+def initial(task: Task) -> Any:
+    """The state before the first step of a run."""
+    init_key, _ = jax.random.split(jax.random.key(task.seed))
     # The step uses up the state that it is given, and this one may share arrays with the caller's.
-    return jax.tree.map(jnp.copy, task.method.init(init_key, task.start)), compiled_step(task, step_key)
+    return jax.tree.map(jnp.copy, task.method.init(init_key, task.start))
 
 
 def _run(task: Task, step: Step, progress: Progress, checkpoint: Path) -> Iterator[Progress]:
@@ -128,8 +133,9 @@ def _run(task: Task, step: Step, progress: Progress, checkpoint: Path) -> Iterat
             infos, start = [], time.perf_counter()
 
 
-def compiled_step(task: Task, key: jax.Array) -> Step:
+def compiled_step(task: Task) -> Step:
     """The step of a run, compiled at its first call (or by `lower`), with the run's random key."""
+    _, key = jax.random.split(jax.random.key(task.seed))
 
     def step(i: jax.Array, state: Any, food: Any) -> tuple[Any, Info]:
         with jax.default_matmul_precision(task.precision):
