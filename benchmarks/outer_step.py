@@ -72,7 +72,7 @@ def prepare(method: ModuleType, settings: Any, width: int, batch: int, images: i
     if hasattr(method, "chosen"):
         settings = method.chosen(settings, setup)
     task = loop.Task(method.make(settings, setup), start, setup.steps, setup.steps, setup.seed)
-    state, step = loop.begin(task)
+    state, step = loop.initial(task), loop.compiled_step(task)
     compiled = step.lower(0, state, task.method.feed(0)).compile()
     steps = 0
 

@@ -22,6 +22,8 @@ from rcig.errors import TooLargeError
 PROC = Path("/proc")
 GROUPS = Path("/sys/fs/cgroup")
 GIB = 2**30
+UNPLANNED = 150 * 2**20
+"""bytes of a process on a CPU that small programs take, which are compiled when they are first called"""
 
 
 class Use(NamedTuple):
@@ -40,7 +42,7 @@ def check(what: str, change: str, *uses: Use) -> int:
     where a use takes more than is free; what is held and the arguments are looked at before anything is compiled.
     """
     _refuse(what, change, max(use.held + _arguments(use) for use in uses))
-    needed = max(use.held + _planned(use) for use in uses)
+    needed = max(use.held + _planned(use) for use in uses) + (0 if _device() else UNPLANNED)
     _refuse(what, change, needed)  # anew, as compilers take memory too
     return max(_peak(), _held() + needed)
 

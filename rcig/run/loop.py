@@ -70,14 +70,13 @@ def run(
 ) -> tuple[Any, list[Row]]:
     """Run the task from its checkpoint, or from the start -> (result, training curve).
 
-    `step` is that of `begin` where the caller has compiled it already; `show` is given step number, result and held-out
+    `step` is that of `compiled_step` where the caller has it already; `show` is given step number, result and held-out
     accuracy whenever that is measured.
     Under a mesh (`jax.set_mesh`) all its devices share the work. In a process other than the first nothing is written.
     Progress goes to standard error where that is a terminal. Raises DivergedError on a loss that is not finite.
     """
-    state, new_step = begin(task)
-    step = step or new_step
-    reached = restore(checkpoint, state, task.method.result)
+    step = step or compiled_step(task)
+    reached = restore(checkpoint, initial(task), task.method.result)
     reached = reached._replace(state=jax.jit(lambda state: state, out_shardings=everywhere())(reached.state))
 
     with tqdm(total=task.steps, initial=reached.step, desc=label, unit="step", disable=None, file=sys.stderr) as bar:
@@ -99,11 +98,6 @@ def run(
     if task.returned == "best" and reached.best is not None:
         return reached.best[1], reached.curve
     return task.method.result(reached.state), reached.curve
-
-
-def begin(task: Task) -> tuple[Any, Step]:
-    """The state before the first step of a run, and its step."""
-    return initial(task), compiled_step(task)
 
 
 def initial(task: Task) -> Any:
