@@ -41,9 +41,9 @@ def check(what: str, change: str, *uses: Use) -> int:
     On an accelerator these are bytes of its own memory. Raises TooLargeError, which says what to lower (`change`),
     where a use takes more than is free; what is held and the arguments are looked at before anything is compiled.
     """
-    _refuse(what, change, max(use.held + _arguments(use) for use in uses))
+    refuse(what, change, max(use.held + _arguments(use) for use in uses), available())
     needed = max(use.held + _planned(use) for use in uses) + (0 if _device() else UNPLANNED)
-    _refuse(what, change, needed)  # anew, as compilers take memory too
+    refuse(what, change, needed, available())  # anew, as compilers take memory too
     return max(_peak(), _held() + needed)
 
 
@@ -95,23 +95,26 @@ def planned(compiled: jax.stages.Compiled) -> int:
     return int(plan.temp_size_in_bytes + inputs + plan.output_size_in_bytes)
 
 
-def available() -> int:
-    """Bytes that are free: of the first device's own memory; on a CPU what machine and control groups leave."""
-    statistics = _device()
-    if statistics:
-        return int(statistics["bytes_limit"] - statistics["bytes_in_use"])
-    machine = _kib(PROC / "meminfo", "MemAvailable")
-    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(installed if machine is None else machine, *_groups(), installed)
-
-
-def _refuse(what: str, change: str, needed: int) -> None:
-    free = available()
+def refuse(what: str, change: str, needed: int, free: int) -> None:
+    """Raise TooLargeError where so many bytes are needed more and fewer are free."""
     if needed > free:
         raise TooLargeError(
             f"{what}: needs about {needed / GIB:.1f} GiB more memory than it holds, {free / GIB:.1f} GiB are free;"
             f" lower {change}"
         )
+
+
+def available() -> int:
+    """Bytes that are free where arrays are: of the first device's own memory, else of the machine's."""
+    statistics = _device()
+    return int(statistics["bytes_limit"] - statistics["bytes_in_use"]) if statistics else on_host()
+
+
+def on_host() -> int:
+    """Bytes that the machine and the control groups of the process leave."""
+    machine = _kib(PROC / "meminfo", "MemAvailable")
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(installed if machine is None else machine, *_groups(), installed)
 
 
 def _arguments(use: Use) -> int:

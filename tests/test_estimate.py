@@ -144,6 +144,13 @@ def double(size: int) -> jax.stages.Lowered:
     return jax.jit(lambda x: 2 * x).lower(jax.ShapeDtypeStruct((size // 4,), np.float32))
 
 
+def test_whitening_large_images_as_a_whole_is_refused() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 512, 512, 3)).astype(np.uint8)
+    with pytest.raises(TooLargeError, match=r"^whitening zca: needs about 13824\.0 GiB .*; lower resolution, or take"):
+        whiten.fit(images, "zca")
+    assert whiten.fit(images, "standard").mean.shape == (3,)
+
+
 def test_what_is_held_is_there_beside_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "UNPLANNED", 0)
     monkeypatch.setattr(resources, "available", lambda: 4 * GIB)
