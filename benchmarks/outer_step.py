@@ -22,8 +22,8 @@ from rcig import nets, whiten
 from rcig.data.splits import Split, whole
 from rcig.methods import implicit
 from rcig.methods.base import Distilled, Setup
+from rcig.resources import planned
 from rcig.run import loop
-from rcig.run.estimate import memory_mib
 
 SIDE, CLASSES, DEPTH = 28, 10, 3
 """of the noise that stands for MNIST, and of the network for it"""
@@ -72,7 +72,7 @@ def prepare(method: ModuleType, settings: Any, width: int, batch: int, images: i
     if hasattr(method, "chosen"):
         settings = method.chosen(settings, setup)
     task = loop.Task(method.make(settings, setup), start, setup.steps, setup.steps, setup.seed)
-    state, step = loop.begin(task)
+    state, step = loop.initial(task), loop.compiled_step(task)
     compiled = step.lower(0, state, task.method.feed(0)).compile()
     steps = 0
 
@@ -82,7 +82,7 @@ def prepare(method: ModuleType, settings: Any, width: int, batch: int, images: i
         steps += 1
         return info["loss"]
 
-    return Case(one, memory_mib(compiled), settings)
+    return Case(one, planned(compiled) / 2**20, settings)
 
 
 def noise(images: int) -> Split:

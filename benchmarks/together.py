@@ -49,11 +49,11 @@ def waiting(width: int, steps: int) -> float:
     train = noise(60_000)
     setup = make_setup(train, whiten.fit(train.images[:1000], "standard"), width, 256, 10, steps)
     task = loop.Task(implicit.make(implicit.Settings(), setup), initial(10), steps, 10**6, setup.seed)
-    _, step = loop.begin(task)
+    step = loop.compiled_step(task)
     ready = task.method.feed(0)
 
     def fixed() -> jax.Array:
-        state, _ = loop.begin(task)
+        state = loop.initial(task)
         for i in range(steps):
             state, info = step(i, state, ready)
         return info["loss"]

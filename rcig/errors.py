@@ -21,6 +21,10 @@ class DivergedError(Foreseen, RuntimeError):
     """A loss that is not a finite number: step, terms, the last good state where there is one."""
 
 
+class TooLargeError(Foreseen, MemoryError):
+    """What would take more memory than is free: how much, how much is free, what to lower."""
+
+
 _AMISS: dict[type[OSError], str] = {
     FileNotFoundError: "no such file or folder; correct the path, or make it by `dvc repro`",
     FileExistsError: "a file lies where a folder belongs; move it away",

@@ -43,6 +43,11 @@ def everywhere() -> NamedSharding | None:
     return None if mesh.empty else NamedSharding(mesh, PartitionSpec())
 
 
+def shapes(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Shapes of what a function returns, as arrays that lie whole on every device: nothing is computed."""
+    return jax.tree.map(lambda leaf: leaf.update(sharding=everywhere()), jax.eval_shape(function, *arguments))
+
+
 def map_images(function: Callable[[Any], Any], images: Any, per_pass: int | None = None) -> Any:
     """function(images), at most `per_pass` images at a time (None: what suits the backend); results in order.
 

@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from rcig.data.splits import Split, View
 from rcig.nets import Net, Variables
-from rcig.passes import everywhere, map_images
+from rcig.passes import everywhere, map_images, shapes
 
 STREAM = 0x74726169
 """sets the draws of trained networks apart from all others with the same key, such as those of a distillation"""
@@ -27,6 +28,8 @@ Relabel = Callable[[jax.Array], jax.Array]
 
 TEST_BATCH = 512
 """images per call of a test, of which a CPU takes some at a time"""
+VALIDATION = 300
+"""training steps of the networks that measure held-out accuracy"""
 
 
 class TrainState(NamedTuple):
@@ -117,13 +120,48 @@ def draw(key: jax.Array, count: int, x: jax.Array, y: jax.Array) -> tuple[jax.Ar
     return x[index], y[index]
 
 
-def course(net: Net, schedule: Schedule, networks: int) -> Callable[..., Iterator[tuple[int, Variables]]]:
-    """Train networks from scratch and look at them on the way. Compiled once, whatever the steps and learning rates.
+class Course(NamedTuple):
+    """The training of networks from scratch, with looks on the way. Compiled once, whatever the steps and rates."""
 
-    Returns a function of (key, images x (n, h, w, c), labels y (n, C), at=(schedule.steps,), rate=the schedule's) that
-    yields, for each step of the increasing numbers `at`, (step, variables of the networks after it, stacked along the
-    first axis). The networks differ by their starts and draws; each is trained as if it were alone. None starts as a
-    network does that a set was distilled with from the same key: it is to judge that set.
+    schedule: Schedule
+    begin: jax.stages.Wrapped
+    """(key, learning rate) -> (TrainState, key) of every network, stacked along the first axis"""
+    advance: jax.stages.Wrapped
+    """(TrainState, key, first step, last step, x, y, learning rate) -> TrainState"""
+
+    def __call__(
+        self, key: jax.Array, x: jax.Array, y: jax.Array, at: Sequence[int] | None = None, rate: float | None = None
+    ) -> Iterator[tuple[int, Variables]]:
+        """Train on images x (n, h, w, c) and labels y (n, C), at the schedule's learning rate or another.
+
+        Yields, for each step of the increasing numbers `at` (the schedule's last alone), (step, variables of the
+        networks after it, stacked along the first axis).
+        """
+        rate = self.schedule.learning_rate if rate is None else rate
+        states, keys = self.begin(key, rate)
+        for first, last in itertools.pairwise([0, *((self.schedule.steps,) if at is None else at)]):
+            states = self.advance(states, keys, first, last, x, y, rate)
+            yield last, states.variables
+
+    def lowered(self, x: Any, y: Any) -> list[jax.stages.Lowered]:
+        """The programs that train on such a set, arrays or their shapes, for the compiler."""
+        rate = self.schedule.learning_rate
+        return [self.begin.lower(jax.random.key(0), rate), self.advance.lower(*self._start(), 0, 1, x, y, rate)]
+
+    @property
+    def variables(self) -> Variables:
+        """Shapes of the networks' variables."""
+        return self._start()[0].variables
+
+    def _start(self) -> tuple[TrainState, jax.Array]:
+        """Shapes of what networks start with."""
+        return shapes(self.begin, jax.random.key(0), self.schedule.learning_rate)
+
+
+def course(net: Net, schedule: Schedule, networks: int) -> Course:
+    """So many networks, which differ by their starts and draws; each is trained as if it were alone.
+
+    None starts as a network does that a set was distilled with from the same key: it is to judge that set.
     """
 
     def begin(key: jax.Array, rate: jax.Array) -> tuple[TrainState, jax.Array]:
@@ -146,46 +184,45 @@ def course(net: Net, schedule: Schedule, networks: int) -> Callable[..., Iterato
         keys = jax.random.split(jax.random.fold_in(key, STREAM), networks)
         return jax.vmap(begin, (0, None))(keys, rate)
 
-    advance_all = jax.jit(jax.vmap(advance, (0, 0, *5 * (None,))))
-
-    def run(
-        key: jax.Array,
-        x: jax.Array,
-        y: jax.Array,
-        at: Sequence[int] = (schedule.steps,),
-        rate: float = schedule.learning_rate,
-    ) -> Iterator[tuple[int, Variables]]:
-        states, keys = begin_all(key, rate)
-        for first, last in itertools.pairwise([0, *at]):
-            states = advance_all(states, keys, first, last, x, y, rate)
-            yield last, states.variables
-
-    return run
+    return Course(schedule, begin_all, jax.jit(jax.vmap(advance, (0, 0, *5 * (None,)))))
 
 
 def trainer(net: Net, schedule: Schedule, networks: int) -> Callable[..., Variables]:
     """(key, x, y, rate=the schedule's) -> the networks of `course` at the end of the schedule."""
     run = course(net, schedule, networks)
 
-    def train_all(key: jax.Array, x: jax.Array, y: jax.Array, rate: float = schedule.learning_rate) -> Variables:
+    def train_all(key: jax.Array, x: jax.Array, y: jax.Array, rate: float | None = None) -> Variables:
         ((_, variables),) = run(key, x, y, rate=rate)
         return variables
 
     return train_all
 
 
-def tester(net: Net, transform: Callable[[np.ndarray], jax.Array]) -> Callable[[Variables, View], np.ndarray]:
-    """(variables of k networks, n real images) -> logits (k, n, C). Compiled once.
+class Tester(NamedTuple):
+    """(variables of k networks, n real images) -> logits (k, n, C). Compiled once."""
 
-    `transform` makes the network's input of raw images: their whitening.
-    """
+    forward: jax.stages.Wrapped
+    """(variables, whitened images) -> logits"""
+    transform: Callable[[np.ndarray], jax.Array]
+
+    def __call__(self, variables: Variables, images: View) -> np.ndarray:
+        return in_batches(lambda some: self.forward(variables, self.transform(some.images)), images)
+
+    def lowered(self, variables: Variables, shape: tuple[int, ...]) -> jax.stages.Lowered:
+        """The program that tests such networks on images (h, w, c), for the compiler."""
+        images = shapes(lambda: jnp.zeros((TEST_BATCH, *shape)))
+        return self.forward.lower(variables, images)
+
+
+def tester(net: Net, transform: Callable[[np.ndarray], jax.Array]) -> Tester:
+    """`transform` makes the network's input of raw images: their whitening."""
 
     # Every process of a mesh gets all logits, not those of its own images only.
     @partial(jax.jit, out_shardings=everywhere())
     def forward(variables: Variables, images: jax.Array) -> jax.Array:
         return jax.lax.map(lambda one: map_images(partial(net.apply, one), images), variables)
 
-    return lambda variables, images: in_batches(lambda some: forward(variables, transform(some.images)), images)
+    return Tester(forward, transform)
 
 
 def in_batches(of_batch: Callable[[Split], jax.Array], images: View) -> np.ndarray:
@@ -201,16 +238,28 @@ def accuracy(logits: np.ndarray | jax.Array, labels: np.ndarray | jax.Array) -> 
     return (logits.argmax(-1) == labels).mean(-1)
 
 
-def validator(
-    net: Net, held_out: View, transform: Callable[[np.ndarray], jax.Array]
-) -> Callable[[jax.Array, jax.Array], float]:
-    """(images, their labels (n, C)) -> accuracy on held-out images of two networks after a short training.
+class Validator(NamedTuple):
+    """(images, their labels (n, C)) -> accuracy on held-out images of two networks after a short training."""
 
-    Quick, and always from the same two starts: it shows the course of a run and compares runs. It is not a protocol.
-    """
-    schedule = Schedule(300, adam(300, warmup=30), 1e-3, batch_size=256)
-    train, outputs = trainer(net, schedule, 2), tester(net, transform)
-    key = jax.random.key(0)
-    return lambda images, targets: float(
-        accuracy(outputs(train(key, images, targets), held_out), held_out.labels).mean()
-    )
+    course: Course
+    outputs: Tester
+    held_out: View
+
+    def __call__(self, images: jax.Array, targets: jax.Array) -> float:
+        ((_, variables),) = self.course(jax.random.key(0), images, targets)
+        return float(accuracy(self.outputs(variables, self.held_out), self.held_out.labels).mean())
+
+    def lowered(self, images: Any, targets: Any) -> list[jax.stages.Lowered]:
+        """Its programs for such a set, arrays or their shapes, for the compiler."""
+        return lowered(self.course, self.outputs, images, targets)
+
+
+def lowered(course: Course, outputs: Tester, x: Any, y: Any) -> list[jax.stages.Lowered]:
+    """The programs that train networks on such a set and test them, for the compiler."""
+    return [*course.lowered(x, y), outputs.lowered(course.variables, x.shape[1:])]
+
+
+def validator(net: Net, held_out: View, transform: Callable[[np.ndarray], jax.Array]) -> Validator:
+    """Quick, and always from the same two starts: it shows the course of a run and compares runs. It is no protocol."""
+    schedule = Schedule(VALIDATION, adam(VALIDATION, warmup=VALIDATION // 10), 1e-3, batch_size=256)
+    return Validator(course(net, schedule, 2), tester(net, transform), held_out)

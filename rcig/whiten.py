@@ -16,6 +16,7 @@ import numpy as np
 from scipy.linalg import eigh
 from threadpoolctl import threadpool_limits
 
+from rcig import resources
 from rcig.errors import DataError
 
 Kind = Literal["standard", "zca", "zca_checkerboard"]
@@ -54,7 +55,10 @@ class Whitening(NamedTuple):
 
 
 def fit(images: np.ndarray, kind: Kind) -> Whitening:
-    """The transform for uint8 images (n, h, w, c), perhaps a memory map. Raises DataError for a constant channel."""
+    """The transform for uint8 images (n, h, w, c), perhaps a memory map.
+
+    Raises DataError for a constant channel, and TooLargeError where memory is too small for the matrix of `kind`.
+    """
     channels = images.shape[-1]
     mean, std = channel_statistics(images)
     if not std.all():
@@ -63,6 +67,9 @@ def fit(images: np.ndarray, kind: Kind) -> Whitening:
     mean_image, forward, inverse, eigenvalues = np.zeros((0, 0, channels)), none, none, none.ravel()
     if kind != "standard":
         stride = images.shape[1] // BLOCK if kind == "zca_checkerboard" else 1
+        # The covariance and what its eigenvectors need.
+        needed = 3 * 8 * (images[0].size // stride**2) ** 2
+        resources.refuse(f"whitening {kind}", "resolution, or take another whitening", needed, resources.on_host())
         mean_image, covariance, examples = block_covariance(images, stride)
         mean_image = (mean_image - mean) / std
         scale = np.tile(std, len(covariance) // channels)

@@ -13,7 +13,7 @@ from rcig import nets, passes, planned, predictions, rows, store, train, whiten
 from rcig.data import real, splits
 from rcig.judging.full_dataset import Entry, full_dataset
 from rcig.methods.feeds import batches
-from rcig.run import loop
+from rcig.run import estimate, loop
 from rcig.run.distil import CHECKPOINTS, digest
 from stages.common import RESULTS, run
 
@@ -26,15 +26,17 @@ def main(name: str) -> None:
     outputs = train.tester(net, whiten.on_device(loaded.whitening))
 
     def judge(variables: nets.Variables) -> float:
-        return float(np.asarray(train.accuracy(outputs(variables, loaded.held_out), loaded.held_out.labels)).mean())
+        return float(np.mean(train.accuracy(outputs(variables, loaded.held_out), loaded.held_out.labels)))
 
     checkpoints = CHECKPOINTS / f"full_dataset-{name}-{digest(code, real.fingerprint(name), dataset, settings)}"
+    which = checkpoints / "networks.npz", f"full_dataset {name}"
     with jax.set_mesh(passes.all_devices()):
         whitened = whiten.on_device(loaded.whitening, passes.everywhere())
         feed = batches(loaded.seen, whitened, settings.batch_size, settings.seed)
         method = full_dataset(net, settings, dataset.classes, feed)
         task = loop.Task(method, None, settings.steps, settings.validate_every, settings.seed)
-        variables, curve = loop.run(task, judge, checkpoints / "networks.npz", f"full_dataset {name}")
+        step = estimate.announce(task, *which, lambda found: [outputs.lowered(found, dataset.shape)])
+        variables, curve = loop.run(task, judge, *which, step)
     folder = RESULTS / "full_dataset"
     store.atomic_write(folder / f"{name}-curve.csv", pd.DataFrame(curve).to_csv(index=False))
     test = splits.whole(real.load_split(name, "test", dataset)[0])

@@ -23,7 +23,7 @@ from rcig.errors import ParamsError, StoreError
 from rcig.methods import implicit
 from rcig.methods.base import Distilled
 from rcig.methods.feeds import batch_index
-from rcig.run import distil, loop
+from rcig.run import distil, estimate, loop
 from rcig.run.settings import Boost, Run
 from rcig.run.task import Source, initial, load_weights, make_task
 
@@ -107,7 +107,7 @@ def test_backward_images_are_held_against_the_whole_set_and_not_against_its_firs
 def test_any_method_learns_mixtures_of_a_basis_also_after_a_stop(method: str, tmp_path: Path) -> None:
     changes = {} if method == "rcig" else {"method": method, "module": "unrolled", "settings": UNROLLED}
     task = make_task(source(), dataclasses.replace(RCIG, basis=4, **changes), 0)
-    _, step = loop.begin(task)
+    step = loop.compiled_step(task)
 
     def run(task: loop.Task, name: str) -> Distilled:
         return loop.run(task, source().heldout_accuracy, tmp_path / name, "test", step)[0]
@@ -145,15 +145,15 @@ def test_a_boosted_run_that_was_stopped_between_blocks_ends_with_the_same_arrays
 def test_a_long_run_says_beforehand_what_it_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(distil, "LONG", 6)
+    monkeypatch.setattr(estimate, "LONG", 6)
     grow(ALONE, tmp_path)
-    words = r"test: 6 steps of [\d.e-]+ s each, about 0 minutes and the validations; [\d.]+ MiB for a step"
+    words = r"test: 6 steps of [\d.e-]+ s each, about 0 minutes and the validations; [\d.]+ GiB of memory"
     assert re.search(words, capsys.readouterr().err)
     grow(ALONE, tmp_path)
-    assert "MiB" not in capsys.readouterr().err, "this one has only to be read"
-    monkeypatch.setattr(distil, "LONG", 7)
+    assert "GiB" not in capsys.readouterr().err, "this one has only to be read"
+    monkeypatch.setattr(estimate, "LONG", 7)
     grow(ALONE, tmp_path / "short")
-    assert "MiB" not in capsys.readouterr().err
+    assert re.search(r"^test: [\d.]+ GiB of memory$", capsys.readouterr().err, re.MULTILINE), "its time is short"
 
 
 def test_every_start_has_as_many_images_as_its_block() -> None:
@@ -182,7 +182,7 @@ def test_a_warm_start_is_from_the_arrays_of_the_file(tmp_path: Path) -> None:
     warm = dataclasses.replace(SMALL, initialisation="stored", needs=str(path))
     for seed, i in ((4, 0), (5, 1), (6, 0)):  # the first set of the file where it has none of the seed
         task = make_task(source(), warm, seed)
-        state, _ = loop.begin(task)
+        state = loop.initial(task)
         for name in store.LEARNED:
             np.testing.assert_array_equal(getattr(task.start, name), arrays[name][i])
             np.testing.assert_array_equal(getattr(task.method.result(state), name), arrays[name][i])

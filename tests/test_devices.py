@@ -55,7 +55,7 @@ for name, (numbers, module, settings) in cases.items():
             whitened = lambda raw: jax.device_put(raw / np.float32(64) - 2, passes.everywhere())
             method = module.make(settings, setup(images=4, steps=4, whitened=whitened))
             task = loop.Task(method, start, 4, 4, seed=0)
-            state, step = loop.begin(task)
+            state, step = loop.initial(task), loop.compiled_step(task)
             state = jax.jit(lambda state: state, out_shardings=passes.everywhere())(state)
             step = step.lower(0, state, method.feed(0)).compile()
             shared = "all-reduce" in step.as_text()

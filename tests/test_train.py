@@ -55,7 +55,7 @@ def test_networks_trained_together_are_those_trained_alone() -> None:
 def test_no_network_starts_as_one_that_a_set_of_the_same_seed_was_distilled_with() -> None:
     x, y, _ = blobs(12)
     ((_, starts),) = train.course(NET, SCHEDULE, 5)(jax.random.key(0), x, y, at=(0,))
-    init_key, _ = jax.random.split(jax.random.key(0))  # as loop.begin has it
+    init_key, _ = jax.random.split(jax.random.key(0))  # as loop.initial has it
     pool = pools.create(NET, optax.adam(1e-3), init_key, 30)
     judges, distillers = (
         {kernel.tobytes() for kernel in np.asarray(networks["params"]["head"]["kernel"])}

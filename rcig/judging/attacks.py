@@ -8,9 +8,10 @@ gradients (`gradient_norms`); and by comparison with networks trained with and w
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from numpy.typing import NDArray
@@ -108,8 +109,25 @@ def membership_scores(attack: str, logits: Floats, loss: Floats, member: Flags, 
     return scores
 
 
-def gradient_norms(net: Net, transform: Callable[[np.ndarray], jax.Array]) -> Callable[[Variables, View], Floats]:
-    """(variables of k networks, n raw images) -> L2 norms (k, n) of every image's gradient. Compiled once.
+class GradientNorms(NamedTuple):
+    """(variables of k networks, n raw images) -> L2 norms (k, n) of every image's gradient. Compiled once."""
+
+    of_batch: jax.stages.Wrapped
+    """(variables, whitened images, labels) -> norms"""
+    transform: Callable[[np.ndarray], jax.Array]
+
+    def __call__(self, variables: Variables, images: View) -> Floats:
+        batch = lambda some: self.of_batch(variables, self.transform(some.images), some.labels)  # noqa: E731
+        return train.in_batches(batch, images)
+
+    def lowered(self, variables: Variables, shape: tuple[int, ...]) -> jax.stages.Lowered:
+        """The program for such networks and images (h, w, c), for the compiler."""
+        some = passes.shapes(lambda: (jnp.zeros((train.TEST_BATCH, *shape)), jnp.zeros(train.TEST_BATCH, jnp.int32)))
+        return self.of_batch.lower(variables, *some)
+
+
+def gradient_norms(net: Net, transform: Callable[[np.ndarray], jax.Array]) -> GradientNorms:
+    """How large the gradients of such networks are.
 
     The gradient is that of `train.mse` on the one image with its centred one-hot label, with respect to all parameters,
     with the running statistics of batch norm. Training makes it small on members, so the score is −norm (Nasr et al.
@@ -134,10 +152,7 @@ def gradient_norms(net: Net, transform: Callable[[np.ndarray], jax.Array]) -> Ca
 
         return jax.lax.map(of_network, variables)
 
-    def norms(variables: Variables, images: View) -> Floats:
-        return train.in_batches(lambda some: of_batch(variables, transform(some.images), some.labels), images)
-
-    return norms
+    return GradientNorms(of_batch, transform)
 
 
 def margins(logits: Floats, labels: NDArray[np.integer]) -> Floats:

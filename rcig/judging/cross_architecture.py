@@ -14,6 +14,7 @@ from rcig.fields import POSITIVE
 from rcig.judging import networks
 from rcig.judging.networks import Networks
 from rcig.judging.subject import Judged, Subject
+from rcig.resources import progress
 
 CHOOSING = 2_000
 """held-out images that the choice is made on, at most"""
@@ -105,9 +106,11 @@ def best_rate(subject: Subject, rates: tuple[float, ...], trained: Networks, hel
         return rates[0]
     seed, (x, y) = next(subject.supports())
     key = jax.random.fold_in(jax.random.key(seed), 1)  # other networks than those that are tested
-
-    def accuracy(rate: float) -> float:
-        ((_, variables),) = trained.course(key, x, y, rate=rate)
-        return float(train.accuracy(trained.outputs(variables, held_out), held_out.labels).mean())
-
-    return max(rates, key=accuracy)
+    accuracies, title = [], f"learning rate of {trained.name}"
+    with progress(title, len(rates) * trained.steps, "the tests", trained.memory) as reached:
+        for i, rate in enumerate(rates):
+            for step, variables in trained.course(key, x, y, at=sorted(trained.looks), rate=rate):
+                jax.block_until_ready(variables)
+                reached(i * trained.steps + step)
+            accuracies.append(train.accuracy(trained.outputs(variables, held_out), held_out.labels).mean())
+    return rates[int(np.argmax(accuracies))]

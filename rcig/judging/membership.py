@@ -5,16 +5,18 @@ a chunk of so many is distilled); non-members are the test split.
 """
 
 import itertools
+import math
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from rcig import nets, rows, train
+from rcig import nets, passes, rows, train
 from rcig.data.real import load_parts, visible
 from rcig.data.settings import Dataset
 from rcig.data.splits import Split, View, chunk, sample_per_class, whole
@@ -23,6 +25,7 @@ from rcig.fields import NOT_NEGATIVE, POSITIVE
 from rcig.judging import attacks
 from rcig.judging.subject import Judged, Subject
 from rcig.nets import Variables
+from rcig.resources import Use, check, progress, size
 
 MAX_MEMBERS = 10_000
 WARMUP = 500
@@ -89,10 +92,10 @@ class Entry:
 class Tools(NamedTuple):
     """How networks are trained and looked at; compiled once for all seeds."""
 
-    course: Callable[..., Iterator[tuple[int, Variables]]]
+    course: train.Course
     shadow: Callable[..., Variables]
-    outputs: Callable[[Variables, View], np.ndarray]
-    gradient_norms: Callable[[Variables, View], np.ndarray]
+    outputs: train.Tester
+    gradient_norms: attacks.GradientNorms
 
 
 class Examples(NamedTuple):
@@ -102,14 +105,39 @@ class Examples(NamedTuple):
 
 
 def attack(subject: Subject, settings: Attack) -> list[rows.Row]:
-    """Rows of all attacks, for every seed of the distilled set."""
+    """Rows of all attacks, for every seed of the distilled set. Raises TooLargeError where memory is too small."""
     tools = make_tools(subject, settings)
     seen, _, _ = load_parts(subject.judged.dataset, subject.dataset)
-    return [
-        row
-        for seed, distilled in subject.supports()
-        for row in attack_networks(subject, settings, tools, load_examples(subject, seen, seed), seed, distilled)
-    ]
+    found = []
+    title = f"membership inference, {settings.networks} networks conv of width {settings.width}"
+    memory = check(title, "width, networks or batch_size", *uses(subject, settings, tools, seen))
+    steps = settings.measured_at[-1] * len(settings.trained_on)
+    rest = "the attacks with their shadow networks" if "likelihood_ratio" in settings.attacks else "the attacks"
+    with progress(title, steps * len(subject.judged.seeds), rest, memory) as reached:
+        for i, (seed, distilled) in enumerate(subject.supports()):
+            examples = load_examples(subject, seen, seed)
+            more = lambda done, before=i * steps: reached(before + done)  # noqa: E731
+            found += attack_networks(subject, settings, tools, examples, seed, distilled, more)
+    return found
+
+
+def uses(subject: Subject, settings: Attack, tools: Tools, seen: View) -> list[Use]:
+    """What is in memory when networks are trained on each kind of set, and when they are attacked."""
+    shape, classes = subject.dataset.shape, subject.dataset.classes
+    members = min(MAX_MEMBERS, len(visible(seen, subject.meta["chunk"], subject.judged.seeds[0]).members))
+    # Raw examples, twice while members and others are put together.
+    raw = 2 * (members + len(subject.test.members)) * math.prod(shape)
+
+    def real(count: int) -> Any:
+        return passes.shapes(lambda: (jnp.zeros((count, *shape)), jnp.zeros((count, classes))))
+
+    kinds = {"real_members": real(members), "real_subset": real(subject.judged.images_per_class * classes)}
+    sets = [(kinds | {"distilled": subject.shapes()})[name] for name in settings.trained_on]
+    looks = [tools.outputs.lowered(tools.course.variables, shape)]
+    if "gradient_norm" in (*settings.attacks, *settings.curve_attacks):
+        looks.append(tools.gradient_norms.lowered(tools.course.variables, shape))
+    trained = [Use(raw, program) for one in sets for program in tools.course.lowered(*one)]
+    return trained + [Use(raw + max(map(size, sets)), program) for program in looks]
 
 
 def make_tools(subject: Subject, settings: Attack) -> Tools:
@@ -126,15 +154,26 @@ def make_tools(subject: Subject, settings: Attack) -> Tools:
 
 
 def attack_networks(
-    subject: Subject, settings: Attack, tools: Tools, examples: Examples, seed: int, distilled: Support
+    subject: Subject,
+    settings: Attack,
+    tools: Tools,
+    examples: Examples,
+    seed: int,
+    distilled: Support,
+    reached: Callable[[int], None],
 ) -> list[rows.Row]:
-    """Rows of the attacks of one seed: on networks trained on each kind of set, after each number of steps."""
+    """Rows of the attacks of one seed: on networks trained on each kind of set, after each number of steps.
+
+    `reached` is told how many training steps are done.
+    """
     shadows = cache(partial(shadow_margins, subject, settings.shadow_networks, tools, examples.images, seed))
     found = []
-    for trained_on in settings.trained_on:
+    for i, trained_on in enumerate(settings.trained_on):
         subset = trained_on != "real_members"
         chosen = distilled if trained_on == "distilled" else real_set(subject, *examples, seed, subset)
         for step, variables in tools.course(jax.random.key(seed), *chosen, settings.measured_at):
+            jax.block_until_ready(variables)
+            reached(i * settings.measured_at[-1] + step)
             attacked = settings.attacks if step == settings.measured_at[-1] else settings.curve_attacks
             metrics = measure(tools, examples, variables, attacked, partial(shadows, subset), settings.folds, seed)
             for metric, values in metrics.items():

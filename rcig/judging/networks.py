@@ -1,17 +1,14 @@
 """Networks trained on a subject's sets and tested on real images."""
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from rcig import nets, rows, train
-from rcig.data import splits
 from rcig.judging.subject import Subject
-from rcig.nets import Variables
+from rcig.resources import Use, check, progress
 
 LOOKS = 20
 """progress reports while the networks of one seed are trained"""
@@ -20,10 +17,21 @@ LOOKS = 20
 class Networks(NamedTuple):
     """How networks of one kind are trained and tested, compiled once."""
 
-    steps: int
-    course: Callable[..., Iterator[tuple[int, Variables]]]
-    """see rcig.train"""
-    outputs: Callable[[Variables, splits.View], np.ndarray]
+    name: str
+    """for people"""
+    course: train.Course
+    outputs: train.Tester
+    memory: int
+    """bytes that the process will hold at most"""
+
+    @property
+    def steps(self) -> int:
+        return self.course.schedule.steps
+
+    @property
+    def looks(self) -> set[int]:
+        """Steps after which progress is reported."""
+        return {self.steps * (i + 1) // LOOKS for i in range(LOOKS)} - {0}
 
 
 class Found(NamedTuple):
@@ -39,10 +47,13 @@ class Found(NamedTuple):
 
 
 def build(subject: Subject, architecture: str, width: int, schedule: train.Schedule, count: int) -> Networks:
-    """So many networks of that kind for the subject's images."""
+    """So many networks of that kind for the subject's images. Raises TooLargeError where memory is too small."""
     depth = {"depth": subject.dataset.depth} if architecture in nets.WITH_DEPTH else {}
     net = nets.build(architecture, subject.dataset.shape, subject.dataset.classes, width=width, **depth)
-    return Networks(schedule.steps, train.course(net, schedule, count), train.tester(net, subject.whitened))
+    course, outputs = train.course(net, schedule, count), train.tester(net, subject.whitened)
+    name = f"{architecture} of width {width}"
+    uses = [Use(0, program) for program in train.lowered(course, outputs, *subject.shapes())]
+    return Networks(name, course, outputs, check(f"{count} networks {name}", "width or networks", *uses))
 
 
 def measure(
@@ -55,25 +66,20 @@ def measure(
 ) -> Found:
     """Test accuracy of networks trained on the set of every seed, after the steps `at` and all steps.
 
-    `labels` makes those trained on of the set's own; `where` gives protocol, architecture and width. Progress goes to
-    standard error where that is a terminal.
+    `labels` makes those trained on of the set's own; `where` gives protocol, architecture and width.
     """
-    measured = {*at, networks.steps}
-    looks = sorted(measured | {networks.steps * (i + 1) // LOOKS for i in range(LOOKS)} - {0})
-    title = f"{where['protocol']}, {where['architecture']} of width {where['width']}"
+    measured, total = {*at, networks.steps}, networks.steps * len(subject.judged.seeds)
     found, predicted = [], []
-    total = networks.steps * len(subject.judged.seeds)
-    with tqdm(total=total, desc=title, unit="step", disable=None, file=sys.stderr) as bar:
-        for seed, (x, y) in subject.supports():
-            before = bar.n
+    with progress(f"{where['protocol']}, {networks.name}", total, "the tests", networks.memory) as reached:
+        for i, (seed, (x, y)) in enumerate(subject.supports()):
+            looks = sorted(measured | networks.looks)
             for step, variables in networks.course(jax.random.key(seed), x, labels(y), at=looks, **course):
                 jax.block_until_ready(variables)
-                bar.update(before + step - bar.n)
+                reached(i * networks.steps + step)
                 if step not in measured:
                     continue
                 logits = networks.outputs(variables, subject.test)
                 values = train.accuracy(logits, subject.test.labels)
-                bar.set_postfix(accuracy=f"{float(values.mean()):.4f}")
                 found += rows.by_network(values, **subject.where, **where, seed=seed, step=step, metric="accuracy")
             predicted.append(logits.argmax(-1))
     return Found(found, np.stack(predicted))

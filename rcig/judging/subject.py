@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rcig import rows, store, whiten
+from rcig import passes, rows, store, whiten
 from rcig.data import splits
 from rcig.data.real import load_split, load_whitening
 from rcig.data.settings import Dataset
@@ -79,6 +79,10 @@ class Subject(NamedTuple):
         for seed, images, labels in zip(self.judged.seeds, self.images, self.labels, strict=True):
             one = Distilled(jnp.asarray(images), jnp.asarray(labels), jnp.zeros(()))
             yield seed, support(one, self.judged.mirror)
+
+    def shapes(self) -> tuple[Any, Any]:
+        """Shapes of the images and labels of one seed."""
+        return passes.shapes(lambda: next(self.supports())[1])
 
 
 def load(path: Path, judged: Judged, dataset: Dataset, on: str = "test") -> Subject:

@@ -6,18 +6,18 @@ from typing import Any
 import pandas as pd
 
 from rcig.methods.base import support
-from rcig.run import loop
+from rcig.resources import planned
+from rcig.run import estimate, loop
 from rcig.run.distil import returned_accuracy
-from rcig.run.estimate import memory_mib, seconds_per_step
 from rcig.run.settings import Study
 from rcig.run.task import Source
 
 
 def cost(task: loop.Task, source: Source, study: Study, checkpoint: Path, label: str) -> dict[str, Any]:
     """The columns of studies.MEASURED that a run decides. Its step is compiled once."""
-    state, step = loop.begin(task)
-    memory = memory_mib(step.lower(0, state, task.method.feed(0)).compile())
-    seconds = seconds_per_step(task, step, state, study.timing_steps)
+    step, _ = estimate.check(task, label, source.validations)
+    plan = planned(step.lower(0, loop.initial(task), task.method.feed(0)).compile())
+    seconds = estimate.seconds_per_step(task, step, study.timing_steps)
     _, curve = loop.run(task, source.heldout_accuracy, checkpoint, label, step)
     table = pd.DataFrame(curve).assign(seed=task.seed)
     images, _ = support(task.start, study.base.mirror)
@@ -25,7 +25,7 @@ def cost(task: loop.Task, source: Source, study: Study, checkpoint: Path, label:
         "seed": task.seed,
         "images": len(images),
         "seconds_per_step": seconds,
-        "memory_mib": memory,
+        "memory_mib": plan / 2**20,
         "heldout_accuracy": returned_accuracy(study.base, table).item(),
         "seconds_total": float(table["seconds"].max()),
     }

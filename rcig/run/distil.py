@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,14 +15,11 @@ from rcig.data.real import Real
 from rcig.errors import StoreError
 from rcig.methods import basis as bases
 from rcig.methods.base import Distilled, Record
-from rcig.run import loop
-from rcig.run.estimate import estimate
+from rcig.run import estimate, loop
 from rcig.run.settings import Run
 from rcig.run.task import Source, chosen_settings, make_task, method_of
 
 CHECKPOINTS = Path(".checkpoints")
-LONG = 100
-"""steps of a run that is announced by an estimate"""
 OF_ITS_MAKER = (
     *("method", "size", "chunk", "width", "steps", "seconds", "solver", "machine", "versions", "revision"),
     *("stored_floats", "storage_images_per_class"),
@@ -85,11 +81,9 @@ def grow(
     boosted = len(run.blocks) > 1
     for count in run.blocks:
         task = make_task(source, run, seed, distilled)
-        checkpoint, step = checkpoints / (f"{seed}-{count}.npz" if boosted else f"{seed}.npz"), None
+        checkpoint = checkpoints / (f"{seed}-{count}.npz" if boosted else f"{seed}.npz")
         title = f"{label}, {count} per class" if boosted else label
-        if task.steps >= LONG and not checkpoint.exists():
-            words, step = estimate(task)
-            print(f"{title}: {words}", file=sys.stderr, flush=True)
+        step = estimate.announce(task, checkpoint, title, source.validations)
         distilled, rows = loop.run(task, source.heldout_accuracy, checkpoint, title, step, show)
         curve = pd.DataFrame(rows).assign(seed=seed, **({"block": count} if boosted else {}))
         curves.append(curve.assign(step=curve["step"] + steps, seconds=curve["seconds"] + seconds))

@@ -1,46 +1,68 @@
-"""What a run will take: its memory by the compiler's plan, its time by a few steps."""
+"""What a run will take: its memory before anything is allocated, its time by a few steps."""
 
+import sys
 import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from rcig import resources
+from rcig.passes import shapes
+from rcig.resources import Use
 from rcig.run import loop
 
+LONG = 100
+"""steps of a run whose time is estimated"""
 TIMED = 3
 """steps that an estimate rests on"""
 UNTIMED = 2
 """The first steps are not timed: at automatic rates, solver adam searches for them in the first."""
+CHANGE = "width, batch_size, images_per_class or, of networks in memory at once, networks, pool_size or window"
 
 
-def estimate(task: loop.Task) -> tuple[str, loop.Step]:
-    """What a run will take, in words, and its compiled step."""
-    state, step = loop.begin(task)
-    memory = memory_mib(step.lower(0, state, task.method.feed(0)).compile())
-    seconds = seconds_per_step(task, step, state, TIMED)
-    minutes = task.steps * seconds / 60
-    return (
-        f"{task.steps} steps of {seconds:.2g} s each, about {minutes:.0f} minutes and the validations;"
-        f" {memory:.0f} MiB for a step",
-        step,
-    )
+Validations = Callable[[Any], Sequence[jax.stages.Lowered]]
+"""shapes of a result -> the programs of a look at it"""
 
 
-def memory_mib(compiled: jax.stages.Compiled) -> float:
-    """MiB for the arguments, results and temporaries of a step: the compiler's plan, which is no measurement.
+def announce(task: loop.Task, checkpoint: Path, label: str, validations: Validations) -> loop.Step:
+    """The step of a run, compiled, once it is sure that the run fits in memory. Raises TooLargeError where it does not.
 
-    It is the same on every machine of one backend, whatever else runs there.
+    Says on standard error what a run takes that has no checkpoint yet; of a short one only its memory.
     """
-    plan: Any = compiled.memory_analysis()
-    # The State that goes in shares its memory with the one that comes out.
-    inputs = plan.argument_size_in_bytes - plan.alias_size_in_bytes
-    return (plan.temp_size_in_bytes + inputs + plan.output_size_in_bytes) / 2**20
+    step, memory = check(task, label, validations)
+    if not checkpoint.exists():
+        words = resources.said(memory)
+        if task.steps >= LONG:
+            words = resources.words(task.steps, seconds_per_step(task, step, TIMED), "the validations", memory)
+        print(f"{label}: {words}", file=sys.stderr, flush=True)
+    return step
 
 
-def seconds_per_step(task: loop.Task, step: loop.Step, state: Any, timing_steps: int) -> float:
+def check(task: loop.Task, label: str, validations: Validations) -> tuple[loop.Step, int]:
+    """The step of a run, compiled, and the bytes that its process will hold at most.
+
+    Raises TooLargeError where that much is not free.
+    """
+    step = loop.compiled_step(task)
+    state = shapes(lambda: loop.initial(task))
+    held, result = resources.size(state), shapes(task.method.result, state)
+    start = Use(2 * held)  # as it is made and as it is kept
+    resources.check(label, CHANGE, start)
+    uses = [start, *(Use(held, program) for program in validations(result))]
+    if task.steps:
+        food = task.method.feed(0)
+        # Steps are fed before those ahead of them are done, as far as the next look at the loss.
+        ahead = (loop.READ_EVERY - 1) * resources.size(food)
+        uses.append(Use(ahead, step.lower(0, state, food)))
+    return step, resources.check(label, CHANGE, *uses)
+
+
+def seconds_per_step(task: loop.Task, step: loop.Step, timing_steps: int) -> float:
     """Median over the steps after the first UNTIMED, each waited for."""
-    seconds = []
+    state, seconds = loop.initial(task), []
     for i in range(UNTIMED + timing_steps):
         food = task.method.feed(i)
         start = time.perf_counter()

@@ -70,14 +70,13 @@ def run(
 ) -> tuple[Any, list[Row]]:
     """Run the task from its checkpoint, or from the start -> (result, training curve).
 
-    `step` is that of `begin` where the caller has compiled it already; `show` is given step number, result and held-out
+    `step` is that of `compiled_step` where the caller has it already; `show` is given step number, result and held-out
     accuracy whenever that is measured.
     Under a mesh (`jax.set_mesh`) all its devices share the work. In a process other than the first nothing is written.
     Progress goes to standard error where that is a terminal. Raises DivergedError on a loss that is not finite.
     """
-    state, new_step = begin(task)
-    step = step or new_step
-    reached = restore(checkpoint, state, task.method.result)
+    step = step or compiled_step(task)
+    reached = restore(checkpoint, initial(task), task.method.result)
     reached = reached._replace(state=jax.jit(lambda state: state, out_shardings=everywhere())(reached.state))
 
     with tqdm(total=task.steps, initial=reached.step, desc=label, unit="step", disable=None, file=sys.stderr) as bar:
@@ -101,16 +100,16 @@ def run(
     return task.method.result(reached.state), reached.curve
 
 
-def begin(task: Task) -> tuple[Any, Step]:
-    """The state before the first step of a run, and its step."""
-    init_key, step_key = jax.random.split(jax.random.key(task.seed))
+def initial(task: Task) -> Any:
+    """The state before the first step of a run."""
 
     @jax.jit
     def first(key: jax.Array, start: Any) -> Any:
         # The step uses up the state that it is given, and this one may share arrays with the caller's.
         return jax.tree.map(jnp.copy, task.method.init(key, start))
 
-    return first(init_key, task.start), compiled_step(task, step_key)
+    init_key, _ = jax.random.split(jax.random.key(task.seed))
+    return first(init_key, task.start)
 
 
 def _run(task: Task, step: Step, progress: Progress, checkpoint: Path) -> Iterator[Progress]:
@@ -133,8 +132,9 @@ def _run(task: Task, step: Step, progress: Progress, checkpoint: Path) -> Iterat
             infos, start = [], time.perf_counter()
 
 
-def compiled_step(task: Task, key: jax.Array) -> Step:
+def compiled_step(task: Task) -> Step:
     """The step of a run, compiled at its first call (or by `lower`), with the run's random key."""
+    _, key = jax.random.split(jax.random.key(task.seed))
 
     def step(i: jax.Array, state: Any, food: Any) -> tuple[Any, Info]:
         with jax.default_matmul_precision(task.precision):

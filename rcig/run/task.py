@@ -20,7 +20,7 @@ from rcig.errors import ParamsError
 from rcig.fields import build
 from rcig.methods import blocks, saved
 from rcig.methods.base import Distilled, Setup, support
-from rcig.passes import everywhere
+from rcig.passes import everywhere, shapes
 from rcig.run.loop import Task
 from rcig.run.settings import Run
 
@@ -40,12 +40,15 @@ class Source(NamedTuple):
     real: Real
     heldout_accuracy: Callable[[Distilled], float]
     """of networks trained on a set, on the held-out part"""
+    validations: Callable[[Distilled], list[jax.stages.Lowered]] = lambda distilled: []
+    """the programs that find this accuracy of such a set, for the compiler"""
 
 
 def source_of(run: Run, dataset: Dataset, real: Real) -> Source:
     net = nets.build("conv", dataset.shape, dataset.classes, width=run.width, depth=dataset.depth)
     judge = train.validator(net, real.held_out, whiten.on_device(real.whitening))
-    return Source(dataset, real, lambda distilled: judge(*support(distilled, run.mirror)))
+    pairs = partial(support, mirror=run.mirror)
+    return Source(dataset, real, lambda one: judge(*pairs(one)), lambda one: judge.lowered(*shapes(pairs, one)))
 
 
 def method_of(run: Run) -> Any:
