@@ -33,7 +33,7 @@ MEASURE = """
 import json, resource, sys
 import numpy as np
 import rcig
-from rcig import train, whiten
+from rcig import api, train, whiten
 from rcig.data.splits import Split, whole
 from rcig.judging import evaluate, membership
 from rcig.judging.subject import Judged, Subject
@@ -47,7 +47,7 @@ if what == "distil":
     train.VALIDATION = 10
     rcig.distil(images, labels, **settings)
 else:
-    dataset = rcig.api.described(images, labels)
+    dataset = api.described(images, labels)
     count, whitening = 10 * settings.pop("images_per_class"), whiten.fit(images, dataset.whitening)
     one = Subject(
         Judged("d", count // 10, (0,), dataset.mirror), dataset, whiten.on_device(whitening),
