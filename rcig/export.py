@@ -69,7 +69,8 @@ def _fill(distilled: DistilledSet, folder: Path) -> None:
         top = int(label.argmax())
         name = f"{i:0{digits}}.png"
         Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(folder / name)
-        rows.writerow([name, top, escape.cell(classes[top]), " ".join(f"{value:.8g}" for value in label)])
+        class_name = escape.cell(" ".join(classes[top].split()))
+        rows.writerow([name, top, class_name, " ".join(f"{value:.8g}" for value in label)])
     (folder / TABLE).write_text(text.getvalue(), encoding="utf-8")
     (folder / CARD).write_text(card(distilled), encoding="utf-8")
 

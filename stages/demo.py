@@ -23,9 +23,9 @@ FIRST = "mnist_sample-ipc1-rcig"
 
 
 def main() -> None:
-    start = time.time()
+    start, params = time.time(), demo_params(planned.PARAMS)
     with alone(DEMO, "make demo"):
-        make_workspace()
+        make_workspace(params)
         if not (DEMO / ".dvc").exists():
             dvc("init", "--quiet", "--no-scm", folder=DEMO, fix="remove demo/ and run `make demo` again")
         print(f"while the set is distilled, {DEMO}/previews/{FIRST}.png shows it", flush=True)
@@ -35,19 +35,23 @@ def main() -> None:
     print(f"every number: {DEMO}/reports/results.csv")
 
 
-def make_workspace() -> None:
-    """Copy the pipeline as it stands, with the experiments of the demo's dataset only, and no studies."""
-    params, content = plan.read(planned.PARAMS)
+def demo_params(path: Path) -> dict[str, Any]:
+    """Of params.yaml what is of the demo's dataset. Raises Foreseen where the demo is not listed there."""
+    params, content = plan.read(path)
     plan.make(params)
     if DATASET not in params.datasets or FIRST not in params.experiments:
-        raise Foreseen(f"{planned.PARAMS}: the demo needs the dataset {DATASET} and the experiment {FIRST}; list both")
+        raise Foreseen(f"{path}: the demo needs the dataset {DATASET} and the experiment {FIRST}; list both")
+    return settings_of(DATASET, YAML(typ="safe").load(content))
+
+
+def make_workspace(params: dict[str, Any]) -> None:
+    """Copy the pipeline as it stands, with these settings."""
     for part in ("rcig", "stages", "inputs", "released"):
         shutil.copytree(part, DEMO / part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("dvc.yaml", ".dvcignore"):
         shutil.copy(part, DEMO / part)
-    yaml = YAML(typ="safe")
     with (DEMO / "params.yaml").open("w") as file:
-        yaml.dump(settings_of(DATASET, yaml.load(content)), file)
+        YAML(typ="safe").dump(params, file)
 
 
 def settings_of(dataset: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 What people write, such as params.yaml, is resolved and added before. Not a stage.
 
-Example: git merge other; python -m stages.merge
+Example: python -m stages.merge
 """
 
 import hashlib

@@ -23,11 +23,11 @@ SHARED = ("dataset", "images_per_class", "method", "seeds", "code", "data")
 
 def main(path: str, results: str) -> None:
     arrays, meta = store.load_distilled(Path(path))
-    summary = store.load_json(Path(results) / "summary.json")
     try:
         curve = (Path(results) / "curve.csv").read_text("utf-8")
     except (OSError, ValueError) as error:
         raise StoreError(f"{results}: no results of a distillation ({error}); name the folder of its summary") from None
+    summary = store.load_json(Path(results) / "summary.json")
     missing = [name for name in (*OF_ITS_MAKER, "code", "data", "heldout_accuracy") if name not in summary]
     if missing:
         raise StoreError(f"{results}/summary.json: lacks {', '.join(missing)}; is it the summary of {path}?")
