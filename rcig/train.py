@@ -28,8 +28,6 @@ Relabel = Callable[[jax.Array], jax.Array]
 
 TEST_BATCH = 512
 """images per call of a test, of which a CPU takes some at a time"""
-VALIDATION = 300
-"""training steps of the networks that measure held-out accuracy"""
 
 
 class TrainState(NamedTuple):
@@ -238,28 +236,6 @@ def accuracy(logits: np.ndarray | jax.Array, labels: np.ndarray | jax.Array) -> 
     return (logits.argmax(-1) == labels).mean(-1)
 
 
-class Validator(NamedTuple):
-    """(images, their labels (n, C)) -> accuracy on held-out images of two networks after a short training."""
-
-    course: Course
-    outputs: Tester
-    held_out: View
-
-    def __call__(self, images: jax.Array, targets: jax.Array) -> float:
-        ((_, variables),) = self.course(jax.random.key(0), images, targets)
-        return float(accuracy(self.outputs(variables, self.held_out), self.held_out.labels).mean())
-
-    def lowered(self, images: Any, targets: Any) -> list[jax.stages.Lowered]:
-        """Its programs for such a set, arrays or their shapes, for the compiler."""
-        return lowered(self.course, self.outputs, images, targets)
-
-
 def lowered(course: Course, outputs: Tester, x: Any, y: Any) -> list[jax.stages.Lowered]:
     """The programs that train networks on such a set and test them, for the compiler."""
     return [*course.lowered(x, y), outputs.lowered(course.variables, x.shape[1:])]
-
-
-def validator(net: Net, held_out: View, transform: Callable[[np.ndarray], jax.Array]) -> Validator:
-    """Quick, and always from the same two starts: it shows the course of a run and compares runs. It is no protocol."""
-    schedule = Schedule(VALIDATION, adam(VALIDATION, warmup=VALIDATION // 10), 1e-3, batch_size=256)
-    return Validator(course(net, schedule, 2), tester(net, transform), held_out)

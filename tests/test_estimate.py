@@ -37,6 +37,7 @@ from rcig import api, train, whiten
 from rcig.data.splits import Split, whole
 from rcig.judging import evaluate, membership
 from rcig.judging.subject import Judged, Subject
+from rcig.run import validate
 
 what, side, channels, settings = json.loads(sys.argv[1])
 rng = np.random.default_rng(0)
@@ -44,7 +45,7 @@ images = rng.integers(0, 256, (3000, side, side, channels)).astype(np.uint8)
 labels = np.arange(3000, dtype=np.int32) % 10
 short = train.Schedule(20, train.adam(20, 2), 1e-3, 256)
 if what == "distil":
-    train.VALIDATION = 10
+    validate.STEPS = 10
     rcig.distil(images, labels, **settings)
 else:
     dataset = api.described(images, labels)

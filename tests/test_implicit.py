@@ -20,6 +20,7 @@ from rcig.methods.base import Distilled, Method, support
 from rcig.methods.implicit import MEMBERS, Settings
 from rcig.methods.rates import BACK, GROWTH, INTERVAL, LOWER, LOWEST, RAISE, Rate, adapt, choose
 from rcig.nets import build
+from rcig.run import validate
 
 NET = build("conv", (8, 8, 1), 3, width=4, depth=2, temperature=60.0)
 QUICK = Settings(
@@ -98,7 +99,7 @@ def teaches(settings: Any, steps: int = 80) -> float:
 def validator() -> Callable[..., float]:
     x, _, truth = blobs(90)
     net = build("conv", (8, 8, 1), 3, width=16, depth=2)
-    return train.validator(net, whole(Split(np.asarray(x), truth)), jnp.asarray)
+    return validate.validator(net, whole(Split(np.asarray(x), truth)), jnp.asarray)
 
 
 def judge(distilled: Distilled) -> float:

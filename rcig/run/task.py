@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rcig import nets, store, train, whiten
+from rcig import nets, store, whiten
 from rcig.data import splits
 from rcig.data.real import Real, visible
 from rcig.data.settings import Dataset
@@ -23,6 +23,7 @@ from rcig.methods.base import Distilled, Setup, support
 from rcig.passes import everywhere, shapes
 from rcig.run.loop import Task
 from rcig.run.settings import Run
+from rcig.run.validate import validator
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Source(NamedTuple):
 
 def source_of(run: Run, dataset: Dataset, real: Real) -> Source:
     net = nets.build("conv", dataset.shape, dataset.classes, width=run.width, depth=dataset.depth)
-    judge = train.validator(net, real.held_out, whiten.on_device(real.whitening))
+    judge = validator(net, real.held_out, whiten.on_device(real.whitening))
     pairs = partial(support, mirror=run.mirror)
     return Source(dataset, real, lambda one: judge(*pairs(one)), lambda one: judge.lowered(*shapes(pairs, one)))
 
