@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from rcig.errors import Foreseen
 
@@ -31,10 +32,11 @@ def seconds(run: Callable[[], Any], repeats: int) -> float:
     return statistics.median(times)
 
 
-def matmul_gflops(size: int = 2048) -> float:
-    """float32 matrix products: 10⁹ operations a second, the ceiling of a CPU."""
+def matmul_gflops(precision: str = "float32") -> float:
+    """Matrix products of float32 arrays: 10⁹ operations a second, the ceiling of a machine at that precision."""
+    size = 2048 if jax.default_backend() == "cpu" else 8192
     a = jax.random.normal(jax.random.key(0), (size, size))
-    product = jax.jit(lambda a: a @ a)
+    product = jax.jit(lambda a: jnp.matmul(a, a, precision=precision))
     return 2 * size**3 / seconds(lambda: product(a), 9) / 1e9
 
 
