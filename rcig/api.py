@@ -3,7 +3,7 @@
 import math
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -54,6 +54,8 @@ def distil(
     ((10, 28, 28, 1), dtype('uint8'))
     """
     images, labels = _checked(images, labels)
+    if labels.max() >= len(labels):
+        raise DataError(f"labels: expected class numbers below {len(labels)}, one image of each, got {labels.max()}")
     known_data = described(images, labels, {} if dataset is None else dataset)
     names = _names(class_names, known_data.classes)
     raw = {"dataset": YOURS, "images_per_class": images_per_class, "method": method, "size": YOURS, "seeds": [seed]}
@@ -127,13 +129,9 @@ def judge(
     """
     settings = strict.parse(Evaluate, {"protocols": [protocol], "width": width, "networks": networks}, "judge")
     seed = strict.convert(Annotated[int, NOT_NEGATIVE], seed, "judge.seed")
-    if not isinstance(distilled, DistilledSet):
-        raise DataError(f"judge: expected a set as rcig.load and rcig.distil return it, got {shown(distilled)}")
+    _check_usable(distilled)
     if not isinstance(on, str | tuple) or (isinstance(on, tuple) and len(on) != 2):
         raise DataError(f"judge: expected on to be a dataset's name or (images, labels), got {shown(on)}")
-    missing = [key for key in ("dataset", "method", "class_names") if key not in distilled.meta]
-    if missing or not (np.isfinite(distilled.images).all() and np.isfinite(distilled.labels).all()):
-        raise DataError(f"judge: a set with {f'no {missing[0]} in its meta' if missing else 'numbers that are none'}")
     classes, shape = distilled.labels.shape[1], distilled.images.shape[1:]
     if isinstance(on, str):
         check_name("judge.on", on)
@@ -149,10 +147,8 @@ def judge(
             f"judge: the set has images {shape} of {classes} classes, the test images are {test.images.shape[1:]} of"
             f" {test.labels.max() + 1}; judge it on its own dataset"
         )
-    meta = distilled.meta
-    if isinstance(on, str):
-        parts = {"images": distilled.images[None], "pixels": distilled.pixels[None]}
-        saved.check_whitening(f"judge on {on}", parts, meta, whitening)
+    meta, parts = distilled.meta, {"images": distilled.images[None], "pixels": distilled.pixels[None]}
+    saved.check_whitening(f"judge on {on if isinstance(on, str) else 'arrays'}", parts, meta, whitening)
     given = {"mirror": meta.get("mirror", False), "depth": meta.get("depth", depth(shape[0]))}
     dataset = described(test.images, test.labels, given | {"classes": classes})
     per_class = -(-len(distilled.images) // classes)
@@ -170,11 +166,33 @@ def judge(
     return Accuracy(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan, values)
 
 
+def _check_usable(distilled: Any) -> None:
+    """Raise DataError for what is no set that networks can be trained on."""
+    if not isinstance(distilled, DistilledSet):
+        raise DataError(f"judge: expected a set as rcig.load and rcig.distil return it, got {shown(distilled)}")
+    images, labels, pixels, meta, whitening = distilled
+    arrays = {"images": (images, "f", 4), "labels": (labels, "f", 2), "pixels": (pixels, "u", 4)}
+    for name, (array, kind, dimensions) in arrays.items():
+        if not (isinstance(array, np.ndarray) and array.dtype.kind == kind and array.ndim == dimensions and array.size):
+            raise DataError(f"judge: {name} are no array of a distilled set; give it as rcig.load returns it")
+    if len(images) != len(labels) or images.shape != pixels.shape:
+        raise DataError(f"judge: a set of {len(images)} images, {len(labels)} labels and {len(pixels)} pixel images")
+    if not (np.isfinite(images).all() and np.isfinite(labels).all()):
+        raise DataError("judge: a set with NaN or infinite numbers; distil it again")
+    names = meta.get("class_names") if isinstance(meta, Mapping) else None
+    said = names is not None and "dataset" in meta and "method" in meta
+    if not (said and isinstance(names, Sequence) and len(names) == labels.shape[1]):
+        raise DataError("judge: its meta does not say dataset, method and the class_names of all its labels")
+    if not isinstance(whitening, whiten.Whitening | None):
+        raise DataError(f"judge: expected its whitening as rcig.distil makes it, or None, got {shown(whitening)}")
+
+
 def _names(given: Sequence[str] | None, classes: int) -> list[str]:
     """The names of the classes, which are their numbers where none are given."""
     if given is None:
         return [str(i) for i in range(classes)]
-    names = list(given) if isinstance(given, Sequence) else []
+    listed = isinstance(given, Iterable) and not isinstance(given, Mapping | str)
+    names = [str(name) if isinstance(name, str) else name for name in given] if listed else []
     if len(names) != classes or not all(isinstance(name, str) for name in names):
         raise DataError(f"class_names: expected {classes} names, got {shown(given)}")
     return names
@@ -208,6 +226,4 @@ def _checked(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
         raise DataError(f"labels: expected whole numbers ({len(images)},), got {labels.dtype} {labels.shape}")
     if not len(labels) or labels.min() < 0:
         raise DataError(f"labels: expected class numbers from 0 on, got {labels.min() if len(labels) else 'none'}")
-    if labels.max() >= len(labels):
-        raise DataError(f"labels: expected class numbers below {len(labels)}, one image of each, got {labels.max()}")
     return images, labels.astype(np.int32)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-_FORMULA = re.compile(r"'*[=+\-@\t]")
+_FORMULA = re.compile(r"'*(?:\s*[=+\-@]|\t)")
 """how a text begins that a spreadsheet takes for a formula, perhaps after marks that it is none"""
 
 _DRAWN = 30

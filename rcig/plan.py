@@ -318,6 +318,8 @@ def _check(where: str, run: Run, dataset: Dataset) -> None:
                 raise ParamsError(f"{where}.{name}: nothing is distilled by {run.method}; set {name}: null")
         if run.initialisation != "real":
             raise ParamsError(f"{where}.initialisation: {run.method} starts from no noise; set initialisation: real")
+    elif not run.loop.steps:
+        raise ParamsError(f"{where}.loop.steps: {run.method} learns nothing in 0 steps; give at least 1")
     readers = [run.initialisation == "stored", run.hardness is not None, not member.starts]
     if sum(readers) > 1:
         raise ParamsError(f"{where}.needs: one file for both initialisation: stored and hardness; drop one of them")

@@ -43,6 +43,9 @@ def load(name: str, source: str | Path = ".", revision: str | None = None, seed:
 
     Raises StoreError for a set that is not there, naming those that are, and for a damaged one.
     """
+    for what, given in (("name", name), ("source", source)):
+        if not isinstance(given, str | Path):
+            raise StoreError(f"load: expected {what} as text, got {given!r}")
     if Path(name).suffix == ".npz":
         return _read(Path(name), seed)
     local = Path(source) / FOLDER / f"{name}.npz"

@@ -1,6 +1,7 @@
 """What people write, as frozen dataclasses. A typo, a wrong type or a number out of range is an error of one line."""
 
 import dataclasses
+import numbers
 import types
 import typing
 from collections.abc import Mapping
@@ -102,6 +103,8 @@ def _in_range(limits: Range, value: Any, where: str) -> Any:
 
 
 def _scalar(hint: Any, value: Any, where: str) -> Any:
+    if isinstance(value, numbers.Real) and not isinstance(value, int | float):
+        value = int(value) if isinstance(value, numbers.Integral) else float(value)  # of NumPy, from a caller's code
     if isinstance(value, int) and not isinstance(value, bool) and hint in (int, float):
         if abs(value) >= _LARGE:
             raise ParamsError(f"{where}: expected a number of at most 64 bits, got one of {value.bit_length()}")

@@ -196,6 +196,11 @@ def invert(whitening: Whitening, x: jax.Array | np.ndarray) -> jax.Array:
     return x * whitening.std + whitening.mean
 
 
+def is_brightness(x: np.ndarray) -> bool:
+    """Whether all values are from 0 to 1, but for a step of rounding."""
+    return bool(x.min() > -1 / 255 and x.max() < 1 + 1 / 255)
+
+
 def never_whitened(whitening: Whitening, x: np.ndarray) -> str | None:
     """Why images (n, h, w, c) cannot be whitened ones, or None.
 
@@ -219,9 +224,7 @@ def never_whitened(whitening: Whitening, x: np.ndarray) -> str | None:
     after = values.sum() / (values / (values + ridge)).sum()
     undone = np.asarray(_times(whitening.inverse, x), float)
     ratio = (undone**2).sum() / (x.astype(float) ** 2).sum()
-    brightness = np.asarray(invert(whitening, x))
-    real = brightness.min() > -1 / 255 and brightness.max() < 1 + 1 / 255
-    if real or ratio < np.sqrt(before * after):
+    if is_brightness(np.asarray(invert(whitening, x))) or ratio < np.sqrt(before * after):
         return None
     return (
         f"they are as smooth as images of mean and deviation alone (‖W⁻¹x‖²/‖x‖² is {ratio:.0f}, of whitened images"

@@ -145,6 +145,7 @@ BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], type[Foreseen], str]] = {
         )
         for key, value in {"seeds": [1], "method": "vig", "dataset": "mnist", "images_per_class": 2}.items()
     },
+    "no steps": ((IMAGES, LABELS), {"steps": 0}, ParamsError, r"loop\.steps: rcig learns nothing in 0 steps"),
     "a seed below 0": ((IMAGES, LABELS), {"seed": -1}, ParamsError, "expected seeds from 0 on, got .-1"),
     "endless steps": ((IMAGES, LABELS), {"steps": 2**31}, ParamsError, "expected steps to be below 2147483648, got"),
     "an infinite rate": ((IMAGES, LABELS), {"learning_rate": np.inf}, ParamsError, "to be below 2147483648, got inf"),
@@ -158,6 +159,18 @@ def test_what_cannot_be_distilled(case: str) -> None:
     with pytest.raises(error, match=message) as found:
         rcig.distil(*arguments, **options)
     assert "\n" not in str(found.value)
+
+
+def test_whole_numbers_and_names_of_numpy_are_taken() -> None:
+    kind = api.strict.convert(int, np.int64(3), "seed")
+    assert (kind, type(kind)) == (3, int)
+    assert api._names(np.array(["a", "b"]), 2) == ["a", "b"]
+
+
+def test_one_test_image_is_enough(distilled: DistilledSet) -> None:
+    of_last = np.flatnonzero(LABELS == 2)
+    found = rcig.judge(distilled, (IMAGES[of_last[:1]], LABELS[of_last[:1]]), width=4, networks=1)
+    assert found.mean in (0, 1)
 
 
 def test_what_cannot_be_judged(distilled: DistilledSet) -> None:
@@ -174,10 +187,20 @@ def test_what_cannot_be_judged(distilled: DistilledSet) -> None:
         rcig.judge(distilled, (IMAGES, LABELS), seed=-1)
     with pytest.raises(DataError, match=r"expected a set as rcig\.load and rcig\.distil return it, got 'x'"):
         rcig.judge("x", (IMAGES, LABELS))
-    with pytest.raises(DataError, match="a set with no dataset in its meta"):
-        rcig.judge(distilled._replace(meta={}), (IMAGES, LABELS))
-    with pytest.raises(DataError, match="a set with numbers that are none"):
-        rcig.judge(distilled._replace(images=distilled.images * np.nan), (IMAGES, LABELS))
+    for message, change in {
+        "its meta does not say dataset, method and the class_names": {"meta": {}},
+        "of all its labels": {"meta": distilled.meta | {"class_names": 3}},
+        "a set with NaN or infinite numbers": {"images": distilled.images * np.nan},
+        "images are no array of a distilled set": {"images": distilled.pixels},
+        "labels are no array": {"labels": list(distilled.labels)},
+        "pixels are no array": {"pixels": None},
+        "a set of 2 images, 6 labels": {"images": distilled.images[:2], "pixels": distilled.pixels[:2]},
+        "expected its whitening as": {"whitening": 3},
+    }.items():
+        with pytest.raises(DataError, match=message):
+            rcig.judge(distilled._replace(**change), (IMAGES, LABELS))
+    with pytest.raises(StoreError, match="its pixels are not its images by the whitening"):
+        rcig.judge(distilled._replace(images=distilled.images + 1), (IMAGES, LABELS))
     with pytest.raises(ParamsError, match="whitening of this set is not known"):
         rcig.judge(distilled._replace(whitening=None), spots(9, 1))
 

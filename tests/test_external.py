@@ -90,13 +90,14 @@ def test_a_torch_file_is_that_of_numpy(tmp_path: Path) -> None:
         (PIXELS[:3], CLASSES[:3], {}, r"expected images \(4, 6, 6, 3\), got \(3, 6, 6, 3\); correct images_per_class"),
         (PIXELS / np.float32(100), CLASSES, {}, "expected brightness from 0 to 1, got 0 to 2.55; save"),
         (PIXELS / np.float32(np.nan), CLASSES, {}, "expected finite images, got NaN, or infinite ones as float32"),
-        (PIXELS.astype(int), CLASSES, {}, "expected images as uint8 or floating point numbers, got int64"),
+        (PIXELS.astype(int), CLASSES, {}, r"expected images as uint8 or floating point numbers, got int64; convert bytes by \.astype"),
         (PIXELS, np.array(list("abab")), {}, "expected labels as numbers, got <U1"),
-        (PIXELS, CLASSES + 0.5, {}, r"expected class numbers from 0 to 1, got 0\.5 to 1\.5"),
+        (PIXELS, CLASSES + 0.5, {}, r"expected whole class numbers, got 0\.5"),
         (PIXELS, CLASSES, {"whitened": True}, "bytes are no whitened images; say whitened: false"),
         (PIXELS, CLASSES + 1, {}, r"expected class numbers from 0 to 1, got 1 to 2; they start at 0"),
         (PIXELS, HARD[:3], {}, r"got \(3, 2\)"),
-        (PIXELS, HARD * np.nan, {}, "expected finite labels, got NaN or infinite ones"),
+        (PIXELS, HARD * np.nan, {}, "expected finite labels, got NaN, or infinite ones as float32"),
+        (PIXELS, HARD * 1e300, {}, "expected finite labels, got NaN, or infinite ones as float32"),
     ],
 )
 def test_what_is_wrong_is_named(
@@ -104,6 +105,20 @@ def test_what_is_wrong_is_named(
 ) -> None:
     with pytest.raises(ParamsError, match=message):
         load(tmp_path, images, labels, **changes)
+
+
+def test_rounding_is_no_fault(tmp_path: Path) -> None:
+    exact = load(tmp_path, PIXELS / np.float32(255), HARD)
+    almost = np.where(PIXELS == 255, 1.0002, np.where(PIXELS == 0, -1e-4, PIXELS / 255)).astype(np.float32)
+    rounded = load(tmp_path, almost, np.where(HARD > 0, 0.995, 0.0))
+    np.testing.assert_allclose(rounded.images, exact.images, atol=1e-5)
+    np.testing.assert_allclose(rounded.labels, exact.labels, atol=1e-6)
+
+
+@pytest.mark.parametrize("images", [np.minimum(PIXELS, 1), PIXELS / np.float32(255**2)])
+def test_images_that_were_divided_twice_are_a_warning(tmp_path: Path, images: np.ndarray) -> None:
+    with pytest.warns(UserWarning, match="no pixel is brighter than 1 of 255; were they divided twice"):
+        load(tmp_path, images, CLASSES)
 
 
 # Sets of other tools, in the spaces that they use: colour images as smooth as photographs are, and grey ones.

@@ -22,6 +22,8 @@ from rcig.methods.base import Distilled, Member, Method, Setup, kept
 WANTED = "expected a .npz or .pt file with images and labels"
 NAMES = (("images", "labels"), ("train_images", "train_labels"))
 """of the arrays: this project's, MedMNIST's"""
+ROUNDED = 0.02
+"""how far from 1 the sum of probabilities may be that were saved with few digits"""
 LARGE = 10.0
 """centred labels beyond this are more likely logits: the largest of thirty learned sets is 6.5"""
 
@@ -68,12 +70,13 @@ def _images(x: np.ndarray, whitened: bool, setup: Setup) -> Any:
             raise ParamsError("bytes are no whitened images; say whitened: false")
         return setup.whitened(x)
     if x.dtype.kind != "f":
-        raise ParamsError(f"expected images as uint8 or floating point numbers, got {x.dtype}; convert them")
+        raise ParamsError(
+            f"expected images as uint8 or floating point numbers, got {x.dtype}; convert bytes by .astype('uint8')"
+        )
     with np.errstate(over="ignore"):
         x = x.astype(np.float32)
     if not np.isfinite(x).all():
         raise ParamsError("expected finite images, got NaN, or infinite ones as float32; correct the file")
-    low, high = x.min(), x.max()
     if whitened:
         wrong = whiten.never_whitened(setup.whitening, x)
         if wrong is not None:
@@ -82,17 +85,13 @@ def _images(x: np.ndarray, whitened: bool, setup: Setup) -> Any:
                 " deviation: x · std + mean) and say whitened: false"
             )
         return jnp.asarray(x)
-    if low < 0:
-        raise ParamsError(
-            f"expected brightness from 0 to 1, got {low:g} to {high:g}; turn images of mean and deviation back"
-            " (x · std + mean); of those with this project's whitening say whitened: true"
-        )
-    if high > 1:
-        raise ParamsError(
-            f"expected brightness from 0 to 1, got {low:g} to {high:g}; save pixels from 0 to 255 as uint8,"
-            " or divide them by 255"
-        )
-    return setup.whitened(x * 255)
+    if not whiten.is_brightness(x):
+        if x.min() < 0:
+            fix = "turn images of mean and deviation back (x · std + mean); of our whitening say whitened: true"
+        else:
+            fix = "save pixels from 0 to 255 as uint8, or divide them by 255"
+        raise ParamsError(f"expected brightness from 0 to 1, got {x.min():g} to {x.max():g}; {fix}")
+    return setup.whitened(x.clip(0, 1) * 255)
 
 
 def _labels(y: np.ndarray, classes: int) -> np.ndarray:
@@ -105,18 +104,22 @@ def _labels(y: np.ndarray, classes: int) -> np.ndarray:
     """
     if y.dtype.kind not in "biuf":
         raise ParamsError(f"expected labels as numbers, got {y.dtype}")
-    if not np.isfinite(y).all():
-        raise ParamsError("expected finite labels, got NaN or infinite ones; correct the file")
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(y.astype(np.float32)).all()
+    if not finite:
+        raise ParamsError("expected finite labels, got NaN, or infinite ones as float32; correct the file")
     if y.ndim == 1:
         numbers = y.astype(np.int64)
-        if (numbers != y).any() or numbers.min() < 0 or numbers.max() >= classes:
+        if (numbers != y).any():
+            raise ParamsError(f"expected whole class numbers, got {y[numbers != y][0]:g}; correct the file")
+        if numbers.min() < 0 or numbers.max() >= classes:
             raise ParamsError(
                 f"expected class numbers from 0 to {classes - 1}, got {y.min():g} to {y.max():g}; they start at 0"
             )
         return np.eye(classes)[numbers] - 1 / classes
     y = y.astype(float)
-    if y.min() >= -1e-3 and np.allclose(y.sum(1), 1, atol=1e-3):
-        return y - 1 / classes
+    if y.min() >= -1e-3 and np.allclose(y.sum(1), 1, atol=ROUNDED):
+        return y / y.sum(1, keepdims=True) - 1 / classes
     wanted = (
         "expected class numbers, probabilities (rows from 0 to 1 that sum to 1) or centred labels (about 0), got"
         f" {y.min():g} to {y.max():g}, rows that sum to {y.sum(1).min():g} to {y.sum(1).max():g}"
@@ -131,9 +134,13 @@ def _odd_images(x: np.ndarray) -> list[str]:
     rows = x.reshape(len(x), -1)
     copies = len(rows) - len(np.unique(rows, axis=0))
     flat = int((rows == rows[:, :1]).all(1).sum())
-    return [f"{copies} of {len(rows)} images repeat another one"] * (copies > 0) + [
-        f"{flat} of {len(rows)} images have the same value in every pixel"
-    ] * (flat > 0)
+    dark = rows.min() >= 0 and rows.max() <= (1 if x.dtype == np.uint8 else 1 / 255)
+    found = {
+        f"{copies} of {len(rows)} images repeat another one": copies > 0,
+        f"{flat} of {len(rows)} images have the same value in every pixel": flat > 0,
+        "no pixel is brighter than 1 of 255; were they divided twice?": dark,
+    }
+    return [words for words, holds in found.items() if holds]
 
 
 def _odd_labels(labels: np.ndarray) -> list[str]:
@@ -151,11 +158,11 @@ def _odd_labels(labels: np.ndarray) -> list[str]:
 def _read(path: Path, setup: Setup) -> tuple[np.ndarray, np.ndarray]:
     """Images (n, h, w, c) and labels (n,) or (n, C) of the run's sizes, of any dtype."""
     kinds = {".npz": _read_npz, ".pt": _read_pt}
-    if path.suffix not in kinds:
+    if path.suffix.lower() not in kinds:
         raise ParamsError(f"{WANTED}, got {path.name!r}; save the arrays by numpy.savez")
     try:
         with path.open("rb") as file:
-            return kinds[path.suffix](file, setup)
+            return kinds[path.suffix.lower()](file, setup)
     except ParamsError:
         raise
     except OSError as error:

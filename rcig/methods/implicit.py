@@ -23,6 +23,7 @@ Settings say which value is whose:
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +32,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from rcig import inner
@@ -158,7 +158,7 @@ def chosen(settings: Settings, setup: Setup) -> Settings:
     images, unknowns = setup.support, setup.support * setup.classes
     body = jax.eval_shape(_network(settings, setup).init, jax.random.key(0))["params"]["body"]
     # The Jacobian and the system's matrix with its factor, in float32.
-    gib = 4 * unknowns * (sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(body)) + 2 * unknowns) / 2**30
+    gib = 4 * unknowns * (sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(body)) + 2 * unknowns) / 2**30
     fits = gib <= DENSE_MEMORY * _memory_gib()
     if settings.solver == "auto":
         settings = dataclasses.replace(settings, solver="dense" if fits and unknowns <= DENSE_UNKNOWNS else "cg")
