@@ -90,7 +90,12 @@ def test_a_torch_file_is_that_of_numpy(tmp_path: Path) -> None:
         (PIXELS[:3], CLASSES[:3], {}, r"expected images \(4, 6, 6, 3\), got \(3, 6, 6, 3\); correct images_per_class"),
         (PIXELS / np.float32(100), CLASSES, {}, "expected brightness from 0 to 1, got 0 to 2.55; save"),
         (PIXELS / np.float32(np.nan), CLASSES, {}, "expected finite images, got NaN, or infinite ones as float32"),
-        (PIXELS.astype(int), CLASSES, {}, r"expected images as uint8 or floating point numbers, got int64; convert bytes by \.astype"),
+        (
+            PIXELS.astype(int),
+            CLASSES,
+            {},
+            r"expected images as uint8 or floating point numbers, got int64; convert bytes by",
+        ),
         (PIXELS, np.array(list("abab")), {}, "expected labels as numbers, got <U1"),
         (PIXELS, CLASSES + 0.5, {}, r"expected whole class numbers, got 0\.5"),
         (PIXELS, CLASSES, {"whitened": True}, "bytes are no whitened images; say whitened: false"),
