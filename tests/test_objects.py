@@ -24,7 +24,11 @@ stages:
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> str:
     """PATH where `dvc` is what make installs."""
-    folder = tmp_path_factory.mktemp("environment")
+    beside = tmp_path_factory.mktemp("environment")
+    for part in ("rcig", "stages"):
+        (beside / part).symlink_to(ROOT / part)
+    folder = beside / ".venv" / "bin"
+    folder.mkdir(parents=True)
     shutil.copy(ROOT / "tools" / "dvc", folder / "dvc")
     python = folder / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
