@@ -107,12 +107,19 @@ def test_an_entry_says_what_of_it_is_not_so_here() -> None:
     assert lock.misfits(of, {}, here()) == ["source", "y", "stages.make.x"]
 
 
+def test_what_dvc_gives_no_md5_is_not_known() -> None:
+    assert lock.made({"x": {"outs": [{"path": "x"}, {"path": "y", "md5": "1"}]}}) == {"y": "1"}
+
+
 def test_a_lock_file_is_written_as_dvc_writes_it() -> None:
     content = (ROOT / "dvc.lock").read_bytes()
     assert lock.written(lock.read(content)).encode() == content
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff", b"<<<<<<< HEAD\n", b"stages: [", b"schema: '2.0'\n", b"- 1\n"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff", b"<<<<<<< HEAD\n", b"stages: [", b"schema: '2.0'\n", b"- 1\n", b"stages:\n", b"stages: {a: 1}"],
+)
 def test_what_is_no_lock_file_is_an_error_of_one_line(content: bytes) -> None:
     with pytest.raises(StoreError, match=r"\Advc.lock: not a lock file of DVC \(.*\); restore it by git\Z"):
         lock.read(content)
