@@ -178,7 +178,7 @@ def test_two_branches_that_each_add_an_experiment(tmp_path: Path) -> None:
     save(clone, old=0, first=1, second=2, both=-3, mine=0, theirs=0)
     run(clone, *ADD)
     said = run(clone, *MERGE, fails=True)
-    assert said.startswith("error: experiments.both")
+    assert said.startswith("error: params.yaml: experiments.both")
     assert said.endswith(
         "error: `dvc --wait-for-lock repro --quiet plan` failed, see above; mend it and run this again\n"
     )
