@@ -2,7 +2,7 @@
 # make test    the test suite
 # make repro   pull what is stored, rebuild what is not, for all that params.yaml lists
 PYTHON ?= python3
-BIN := $(CURDIR)/.venv/bin
+BIN := .venv/bin
 READY := .venv/.ready
 DVC := .venv/.dvc
 # Compiled code is kept for the next time, by machine, as clones may be shared by several.

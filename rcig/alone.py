@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -32,7 +33,7 @@ def alone(folder: Path, command: str) -> Iterator[None]:
     try:
         held = FileLock(path).acquire(timeout=0)
     except Timeout:
-        raise _busy(path.read_text()) from None
+        raise _busy(_holder(path)) from None
     with held:
         for pid, running in _by_dvc(folder / DVC).items():
             raise _busy(f"`{running}` (process {pid})")
@@ -40,21 +41,28 @@ def alone(folder: Path, command: str) -> Iterator[None]:
         yield
 
 
+def _holder(path: Path) -> str:
+    """Who has the lock; nothing where that is not yet written in the place of who had it before."""
+    who = path.read_text(errors="replace")
+    pid = re.search(r"\(process (\d+), since [^)]*\)$", who)
+    return who if pid and _lives(int(pid[1])) else ""
+
+
 def _by_dvc(path: Path) -> dict[int, str]:
-    """Process -> its command, of all that run a stage by DVC."""
+    """Process -> its command, of all that run a stage by DVC; none by a note of another kind, which DVC itself says."""
     try:
-        noted = json.loads(path.read_text())
-    except (OSError, ValueError):
+        noted = json.loads(path.read_bytes())
+        readers = [info for infos in noted.get("read", {}).values() for info in infos]
+        running = {int(info["pid"]): info["cmd"] for info in [*noted.get("write", {}).values(), *readers]}
+    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
         return {}
-    readers = [info for infos in noted.get("read", {}).values() for info in infos]
-    running = {info["pid"]: info["cmd"] for info in [*noted.get("write", {}).values(), *readers]}
     return {pid: command for pid, command in running.items() if _lives(pid)}
 
 
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # it lives, and is another user's
         return True

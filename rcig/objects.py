@@ -4,19 +4,27 @@ DVC deletes a damaged object from a remote that is a folder, as store/ is, unles
 cannot say; and it takes what lies in its cache for whole. So objects are looked after before DVC meets them.
 """
 
-import hashlib
+import filecmp
+import io
+import json
+import re
+import stat
 import subprocess
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from rcig import lock
+from rcig.errors import StoreError, of_path
 from rcig.store import atomic_write
 
 STORE, CACHE = Path("store/files/md5"), Path(".dvc/cache/files/md5")
-DIGIT = "[0-9a-f]"
+NAME = re.compile(r"[0-9a-f]{32}(\.dir)?")
 PROTECTED = 0o444
 """the mode of an object that DVC neither compares with its name nor deletes"""
+SEEN = Path(".dvc/tmp/whole.json")
+"""which files were whole, so that one that has not changed since is not read again"""
 
 
 class Care(NamedTuple):
@@ -31,56 +39,107 @@ def care(root: Path) -> Care:
 
     One that is damaged, or missing though git has it, is replaced by the whole copy of git or of the other folder, and
     a file of the workspace with the same damage is removed, so that `dvc pull` brings it anew. Objects of the store
-    become read-only. A damaged object that has no whole copy stays where it is.
+    become read-only. A damaged one of the store that has no whole copy stays where it is; one of the cache, which DVC
+    would put in place and push, is renamed to NAME.damaged.
     """
-    found = Care([], [])
-    files = _files(root)
+    found, files = Care([], []), _files(root)
+    stored = {name for path in (root / STORE).glob("??/*") if NAME.fullmatch(name := path.parent.name + path.name)}
+    for name in stored:
+        _protect(root / _path(STORE, name))
     tracked = set(_git(root, "ls-files", "-z", STORE.as_posix()).decode().split("\0"))
-    stored = {path.parent.name + path.name for path in (root / STORE).glob(f"{2 * DIGIT}/{30 * DIGIT}*")}
-    for name in sorted(stored | {name for name in files if _path(STORE, name).as_posix() in tracked}):
-        path = _path(STORE, name)
-        if not is_whole(_read(root / path), name):
-            cure = f"`git checkout COMMIT -- {path}` with a commit that has a whole one"
-            copies = {"git": _git(root, "show", f":{path}"), "the cache": _read(root / _path(CACHE, name))}
-            _mend(root, path, files.get(name, []), copies, cure, found)
-        with suppress(OSError):
-            (root / path).chmod(PROTECTED)
-    for name in sorted(name for name in files if (root / _path(CACHE, name)).exists()):
-        path = _path(CACHE, name)
-        if not is_whole(_read(root / path), name):
-            cure = "`rm {damaged}; dvc pull`, or `dvc repro` where it was never pushed"
-            _mend(root, path, files[name], {"the store": _read(root / _path(STORE, name))}, cure, found)
+    missing = {name for name in files if _path(STORE, name).as_posix() in tracked}
+    cached = {name for name in files if (root / _path(CACHE, name)).exists()}
+    seen: dict[str, list[int]] = _load(root / SEEN)
+    now: dict[str, list[int]] = {}
+    for folder, names in ((STORE, stored | missing), (CACHE, cached)):
+        for name in sorted(names):
+            path = _path(folder, name)
+            try:
+                mark = _mark(root / path)
+                if seen.get(str(path)) == mark or _has_whole(root / path, name):
+                    now[str(path)] = mark
+                else:
+                    _mend(root, path, files.get(name, []), found)
+            except (OSError, StoreError) as error:
+                found.lost.append(of_path(error) if isinstance(error, OSError) else str(error))
+    if now != seen and (root / SEEN).parent.is_dir():
+        with suppress(OSError, StoreError):
+            atomic_write(root / SEEN, json.dumps(now))
     return found
 
 
-def _mend(root: Path, path: Path, files: list[Path], copies: dict[str, bytes], cure: str, found: Care) -> None:
-    """Replace an object by the first whole copy; where there is none, leave it and say the cure."""
-    name, content = path.parent.name + path.name, _read(root / path)
-    damaged = [file for file in files if content and _read(root / file) == content]
-    state = "damaged" if (root / path).exists() else "missing"
+def from_git(path: str | Path) -> str:
+    """What brings a damaged object of the store back."""
+    return f"`git checkout COMMIT -- {path}` with a commit that has a whole one"
+
+
+def _mend(root: Path, path: Path, files: list[Path], found: Care) -> None:
+    """Replace an object by the first whole copy; where there is none, say what brings one."""
+    name, place = path.parent.name + path.name, root / path
+    damaged = [file for file in files if _equal(root / file, place)]
+    state = "damaged" if place.exists() else "missing"
     what = f"{path} ({', '.join(map(str, files)) or 'of another commit'}): {state}"
-    for owner, copy in copies.items():
-        if is_whole(copy, name):
-            atomic_write(root / path, copy)
-            for file in damaged:
-                (root / file).unlink()
-            found.mended.append(f"{what}; replaced by the whole copy of {owner}")
-            return
-    cure = cure.format(damaged=" ".join(map(str, [path, *damaged])))
-    found.lost.append(f"{what}, and the clone has no whole copy; {cure}")
+    owner, copy = next(((owner, copy) for owner, copy in _copies(root, path) if is_whole(copy, name)), ("", b""))
+    if owner:
+        atomic_write(place, copy)
+        found.mended.append(f"{what}; replaced by the whole copy of {owner}")
+    elif path.is_relative_to(CACHE):
+        place.rename(place.with_name(f"{place.name}.damaged"))
+        cure = f"it is {place.name}.damaged now; `dvc pull` brings one, or `dvc repro` where it was never pushed"
+        found.lost.append(f"{what}, and the clone has no whole copy; {cure}")
+    else:
+        found.lost.append(f"{what}, and the clone has no whole copy; {from_git(path)}")
+        return
+    if path.is_relative_to(STORE):
+        _protect(place)
+    for file in damaged:
+        (root / file).unlink()
+
+
+def _copies(root: Path, path: Path) -> Iterator[tuple[str, bytes]]:
+    """Owner and content, of the other copies of an object that the clone may have."""
+    if path.is_relative_to(STORE):
+        yield "git", _git(root, "show", f":./{path}")
+        yield "the cache", _read(root / CACHE / path.relative_to(STORE))
+    else:
+        yield "the store", _read(root / STORE / path.relative_to(CACHE))
 
 
 def _files(root: Path) -> dict[str, list[Path]]:
     """Object -> the files of the workspace whose content it is, as dvc.lock and files *.dvc say."""
     files: dict[str, list[Path]] = {}
-    for folder, out in lock.outputs(root):
-        if "md5" in out:
-            files.setdefault(out["md5"], []).append(folder / out["path"])
+    for path, name in lock.outputs(root).items():
+        if NAME.fullmatch(name):
+            files.setdefault(name, []).append(Path(path))
     return files
 
 
 def _path(folder: Path, name: str) -> Path:
     return folder / name[:2] / name[2:]
+
+
+def _protect(path: Path) -> None:
+    with suppress(OSError):
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode) and stat.S_IMODE(mode) != PROTECTED:
+            path.chmod(PROTECTED)
+
+
+def _mark(path: Path) -> list[int]:
+    """What is another after any change of the file."""
+    try:
+        now = path.stat()
+    except OSError:
+        return []
+    return [now.st_size, now.st_ctime_ns, now.st_ino]
+
+
+def _load(path: Path) -> dict[str, list[int]]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _read(path: Path) -> bytes:
@@ -91,11 +150,30 @@ def _read(path: Path) -> bytes:
         return b""
 
 
+def _equal(one: Path, other: Path) -> bool:
+    try:
+        return filecmp.cmp(one, other, shallow=False)
+    except OSError:
+        return False
+
+
+def _has_whole(path: Path, name: str) -> bool:
+    """Whether this file can be read and holds the object of that name."""
+    try:
+        with path.open("rb") as file:
+            return lock.md5_of(file) == name.removesuffix(".dir")
+    except OSError:
+        return False
+
+
 def is_whole(content: bytes, name: str) -> bool:
     """Whether this is the content of the object of that name."""
-    return hashlib.md5(content, usedforsecurity=False).hexdigest() == name.removesuffix(".dir")
+    return lock.md5_of(io.BytesIO(content)) == name.removesuffix(".dir")
 
 
 def _git(root: Path, *command: str) -> bytes:
-    """What git prints; nothing where it fails."""
-    return subprocess.run(["git", *command], cwd=root, capture_output=True, check=False).stdout
+    """What git prints; nothing where it fails, or is not there."""
+    try:
+        return subprocess.run(["git", *command], cwd=root, capture_output=True, check=False).stdout
+    except OSError:
+        return b""

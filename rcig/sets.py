@@ -1,6 +1,8 @@
 """Distilled sets for those who use them: from a name to arrays, from anywhere."""
 
 import json
+import os
+import select
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -49,7 +51,9 @@ def load(name: str, source: str | Path = ".", revision: str | None = None, seed:
     if Path(name).suffix == ".npz":
         return _read(Path(name), seed)
     local = Path(source) / FOLDER / f"{name}.npz"
-    if revision is None and local.exists():
+    if revision is not None and revision.startswith("-"):
+        raise StoreError(f"revision {revision!r}: no name of a commit, branch or tag; give one")
+    if revision is None and os.path.exists(local):  # which is False for a name that no file can have
         return _read(local, seed)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / f"{name}.npz"
@@ -141,15 +145,27 @@ def _fetch(name: str, source: str, revision: str | None) -> bytes:
 
 
 def _clone(address: str, revision: str | None, folder: str) -> None:
-    """Clone a git repository into the folder, and check the revision out. Raises OSError with what git says."""
-    patient = ("-c", "http.lowSpeedLimit=1", "-c", f"http.lowSpeedTime={5 * SILENCE}")
-    commands = [["git", *patient, "clone", "--quiet", "--", address, folder]]
+    """Clone a git repository into the folder, and check the revision out. Raises OSError with what git says, and where
+    it says nothing, of its progress either, for 5 * SILENCE seconds."""
+    commands = [["git", "clone", "--progress", "--", address, folder]]
     if revision:
-        commands.append(["git", "-C", folder, "checkout", "--quiet", revision, "--"])
+        commands.append(["git", "-C", folder, "checkout", "--progress", revision, "--"])
     for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise OSError(done.stderr)
+        said = b""
+        with subprocess.Popen(
+            command, env=os.environ | {"GIT_TERMINAL_PROMPT": "0"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stderr is not None
+            while select.select([process.stderr], [], [], 5 * SILENCE)[0]:
+                if not (part := os.read(process.stderr.fileno(), 2**16)):
+                    break
+                said += part
+            else:
+                process.terminate()
+                raise OSError(f"no answer for {5 * SILENCE} seconds")
+        if process.returncode:
+            lines = said.decode(errors="replace").splitlines()
+            raise OSError("\n".join(line for line in lines if not line.endswith("...") and "% (" not in line))
 
 
 def _object(repo: Any, path: str, root: Path, where: str) -> bytes:
@@ -177,7 +193,7 @@ def _object(repo: Any, path: str, root: Path, where: str) -> bytes:
         cure = f"`rm {damaged}` and `dvc pull` in {where}"
     elif damaged.startswith(f"{root}/"):
         damaged = str(Path(damaged).relative_to(root))
-        cure = f"`git checkout -- {damaged}` in {where}"
+        cure = f"{objects.from_git(damaged)} in {where}"
     else:
         cure = "remove it there, and `dvc push` in a clone that has a whole one"
     raise StoreError(f"{damaged}: damaged, its content is not what dvc.lock of {where} names; to mend it: {cure}")

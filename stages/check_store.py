@@ -1,7 +1,8 @@
 """check_store: damaged objects of store/ and .dvc/cache are replaced by whole copies, or named. Not a stage.
 
 The `dvc` of the environment that make installs runs this first, as DVC itself deletes a damaged object from store/, and
-puts one of .dvc/cache in place. Ends with status 1 where a damaged object has no whole copy.
+puts one of .dvc/cache in place. Ends with status 1 where a damaged object has no whole copy; one of the cache is then
+renamed to NAME.damaged.
 
 Example: python -m stages.check_store
 """

@@ -5,45 +5,44 @@ What people write, such as params.yaml, is resolved and added before. Not a stag
 Example: python -m stages.merge
 """
 
-import hashlib
+import io
 from pathlib import Path
 
-from rcig import entries, planned, store
+from rcig import lock, planned, store
 from rcig.errors import Foreseen
 from stages.commands import conflicts, dvc, git
 from stages.common import run
 
-LOCK = Path("dvc.lock")
-MADE = (str(LOCK), str(planned.PLAN), "results/", "reports/")
+MADE = (str(lock.LOCK), str(planned.PLAN), "results/", "reports/")
 """what the pipeline makes: conflicts there are resolved here, all others by hand"""
 
 
 def main() -> None:
     found = conflicts()
-    if str(LOCK) not in found:
-        raise Foreseen(f"{LOCK}: git knows of no conflict in it; run this after a `git merge` that left one")
+    if str(lock.LOCK) not in found:
+        raise Foreseen(f"{lock.LOCK}: git knows of no conflict in it; run this after a `git merge` that left one")
     if by_hand := " ".join(path for path in found if not path.startswith(MADE)):
         raise Foreseen(f"{by_hand}: in conflict; edit what git has marked, `git add {by_hand}`, and run this again")
-    base, ours, theirs = (entries.read(content) if content else {} for content in found[str(LOCK)])
-    store.atomic_write(LOCK, entries.written({}))
+    base, ours, theirs = (lock.read(content) if content else {} for content in found[str(lock.LOCK)])
+    store.atomic_write(lock.LOCK, lock.written({}))
     dvc("repro", "--quiet", "plan", fix="mend it and run this again")
-    plan = entries.read(LOCK.read_bytes())
-    here = entries.Here(sources(ours | theirs, theirs | ours), planned.load())
-    merged, notes = entries.merge(base | plan, ours | plan, theirs | plan, here)
-    store.atomic_write(LOCK, entries.written(merged))
-    made = entries.made(merged)
-    for path in found.keys() - {str(LOCK), str(planned.PLAN)}:
+    plan = lock.read(lock.LOCK.read_bytes())
+    here = lock.Here(sources(ours | theirs, theirs | ours), planned.load())
+    merged, notes = lock.merge(base | plan, ours | plan, theirs | plan, here)
+    store.atomic_write(lock.LOCK, lock.written(merged))
+    made = lock.made(merged)
+    for path in found.keys() - {str(lock.LOCK), str(planned.PLAN)}:
         resolve(path, found[path].ours, found[path].theirs, made.get(path))
-    git("add", str(LOCK), str(planned.PLAN))
-    print("\n".join([*notes, f"{LOCK}: {len(merged)} entries; now `dvc pull --allow-missing` and `dvc repro`"]))
+    git("add", str(lock.LOCK), str(planned.PLAN))
+    print("\n".join([*notes, f"{lock.LOCK}: {len(merged)} entries; now `dvc pull --allow-missing` and `dvc repro`"]))
 
 
-def sources(*sides: entries.Entries) -> dict[str, str]:
+def sources(*sides: lock.Entries) -> dict[str, str]:
     """Path -> md5, of the files that stages need and none makes; of one that is pinned what the pin says."""
     needed = {dep["path"] for side in sides for entry in side.values() for dep in entry.get("deps", [])}
-    pins = {path: Path(f"{path}.dvc") for path in needed}
+    pins = lock.pins(Path(f"{path}.dvc") for path in needed)
     files = {path: digest(Path(path).read_bytes()) for path in needed if Path(path).is_file()}
-    return files | {path: entries.pinned(pin.read_bytes()) for path, pin in pins.items() if pin.is_file()}
+    return files | {str(path): md5 for path, md5 in pins.items()}
 
 
 def resolve(path: str, ours: bytes | None, theirs: bytes | None, md5: str | None) -> None:
@@ -58,7 +57,7 @@ def resolve(path: str, ours: bytes | None, theirs: bytes | None, md5: str | None
 
 
 def digest(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return lock.md5_of(io.BytesIO(content))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from workspaces import (
     ENVIRONMENT,
     ROOT,
@@ -80,11 +81,33 @@ def test_what_dvc_runs_is_seen_and_what_it_ran_when_it_was_killed_is_not(tmp_pat
                 pass
 
 
+@pytest.mark.parametrize("noted", ["[]", "{", '{"read": []}', '{"write": {"a": {"pid": 1}}}', '{"write": {"a": 1}}'])
+def test_a_note_of_another_kind_is_for_dvc_to_name(tmp_path: Path, noted: str) -> None:
+    (tmp_path / alone.DVC).parent.mkdir(parents=True)
+    (tmp_path / alone.DVC).write_text(noted)
+    with alone.alone(tmp_path, "make x"):
+        pass
+
+
+def test_who_has_ended_is_not_named_by_whoever_has_not_yet_written_its_name(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / alone.HELD).parent.mkdir(parents=True)
+    with FileLock(tmp_path / alone.HELD):
+        for written in ("", f"`make x` (process {ended.pid}, since 2026-01-01 00:00:00)", "`make x` (proc"):
+            (tmp_path / alone.HELD).write_text(written)
+            with pytest.raises(alone.BusyError) as error, alone.alone(tmp_path, "make y"):
+                pass
+            assert str(error.value) == f"another command {HOW}"
+
+
 @pytest.mark.parametrize(("script", "folder"), [("demo", "demo"), ("repro", ".")])
 def test_a_second_make_touches_nothing(tmp_path: Path, script: str, folder: str) -> None:
+    for part in ("rcig", "stages", "inputs", "released", "params.yaml"):
+        (tmp_path / part).symlink_to(ROOT / part)
     with held(tmp_path / folder) as first:
         before = sorted(tmp_path.rglob("*"))
-        said = run(tmp_path, sys.executable, "-m", f"stages.{script}", fails=True, PYTHONPATH=str(ROOT))
+        said = run(tmp_path, sys.executable, "-m", f"stages.{script}", fails=True)
         assert re.fullmatch(rf"error: `make x` \(process {first.pid}, since .*\) {re.escape(HOW)}\n", said)
         assert sorted(tmp_path.rglob("*")) == before
 

@@ -62,5 +62,33 @@ def test_old_rows_stay_and_no_report_takes_them_for_new_ones(clone: Path, tmp_pa
 def test_what_no_lock_knows_is_not_outdated(tmp_path: Path) -> None:
     plan = {"stages": {"evaluate": {"a": {"code": "1", "settings": {}}}, "report": {"code": "2", "settings": {}}}}
     assert lock.outdated(plan, tmp_path) == []
+    (tmp_path / "dvc.lock").write_text(lock.written({}))
+    assert lock.outdated(plan, tmp_path) == []
     (tmp_path / "dvc.lock").write_text("{<<<<<<< a conflict")
     assert lock.outdated(plan, tmp_path) == []
+
+
+def test_rows_of_another_set_or_without_an_entry_are_outdated(tmp_path: Path) -> None:
+    one = {"code": "1", "settings": {}}
+    plan = {"stages": {stage: {"a": one} for stage in ("distill", "evaluate", "score")} | {"report": {"code": "2"}}}
+
+    def entry(stage: str, deps: dict[str, str], outs: dict[str, str]) -> lock.Entry:
+        sides = {"deps": deps, "outs": outs}
+        return {"params": {"plan.json": {f"stages.{stage}.a": one}}} | {
+            side: [{"path": path, "md5": md5} for path, md5 in of.items()] for side, of in sides.items()
+        }
+
+    def outdated(**entries: lock.Entry) -> list[str]:
+        (tmp_path / "dvc.lock").write_text(lock.written({f"{stage}@a": of for stage, of in entries.items()}))
+        return lock.outdated(plan, tmp_path)
+
+    made = entry("distill", {"pinned": "p", "none": "n"}, {"set": "new"})
+    taken, old = (entry("evaluate", {"set": md5}, {"rows": "r"}) for md5 in ("new", "old"))
+    assert outdated(distill=made, evaluate=taken) == []
+    assert outdated(distill=made, evaluate=old) == ["evaluate@a"]
+    assert outdated(distill=made) == ["evaluate@a"]
+    assert outdated(evaluate=taken) == ["distill@a"]
+    scored = entry("distill", {"artifacts/scores/a.npz": "s"}, {"set": "new"})
+    assert "score@a" in outdated(distill=scored, evaluate=taken)
+    (tmp_path / "pinned.dvc").write_text("outs: [{path: pinned, md5: other}]")
+    assert outdated(distill=made, evaluate=taken) == ["distill@a"]

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from workspaces import ROOT, copy_pipeline, documented, ran, read_settings, run, save_settings, sections
 
-from rcig import entries
+from rcig import lock
 from rcig.errors import StoreError
 
 
-def entry(out: str, settings: int = 0, **needed: str) -> entries.Entry:
+def entry(out: str, settings: int = 0, **needed: str) -> lock.Entry:
     """What made the file `out` (NAME or NAME:md5), by which settings, of which files."""
     name, _, md5 = out.partition(":")
     return {
@@ -23,9 +23,9 @@ def entry(out: str, settings: int = 0, **needed: str) -> entries.Entry:
     }
 
 
-def here(files: dict[str, str] | None = None, **settings: int) -> entries.Here:
+def here(files: dict[str, str] | None = None, **settings: int) -> lock.Here:
     plan = {"stages": {"make": {name: {"settings": value} for name, value in settings.items()}}}
-    return entries.Here(files or {}, plan)
+    return lock.Here(files or {}, plan)
 
 
 OLD, NEW, OTHER = entry("x:old"), entry("x:new"), entry("x:other", settings=1)
@@ -49,16 +49,16 @@ def test_what_one_side_has_changed_is_taken_whether_it_fits_or_not(
     base: Any, ours: Any, theirs: Any, taken: Any
 ) -> None:
     sides = [{} if side is None else {"x": side} for side in (base, ours, theirs)]
-    assert entries.merge(*sides, here()) == ({} if taken is None else {"x": taken}, [])
+    assert lock.merge(*sides, here()) == ({} if taken is None else {"x": taken}, [])
 
 
 @pytest.mark.parametrize("base", [{}, {"x": OLD}])
 def test_of_a_stage_that_both_have_changed_the_one_that_fits_is_taken(base: dict[str, Any]) -> None:
     for settings, side, taken in ((0, "ours", NEW), (1, "theirs", OTHER)):
-        merged, (note,) = entries.merge(base, {"x": NEW}, {"x": OTHER}, here(x=settings))
+        merged, (note,) = lock.merge(base, {"x": NEW}, {"x": OTHER}, here(x=settings))
         assert merged == {"x": taken}
         assert note == f"x: changed on both sides, that of {side} is taken"
-    merged, (note,) = entries.merge(base, {"x": NEW}, {"x": OTHER}, here(x=2))
+    merged, (note,) = lock.merge(base, {"x": NEW}, {"x": OTHER}, here(x=2))
     assert merged == {}
     assert note == (
         "x: changed on both sides, runs again: ours had another stages.make.x; theirs had another stages.make.x"
@@ -66,14 +66,14 @@ def test_of_a_stage_that_both_have_changed_the_one_that_fits_is_taken(base: dict
 
 
 def test_two_that_fit_and_differ_are_made_again() -> None:
-    merged, (note,) = entries.merge({}, {"x": OLD}, {"x": NEW}, here(x=0))
+    merged, (note,) = lock.merge({}, {"x": OLD}, {"x": NEW}, here(x=0))
     assert merged == {}
     assert note.endswith("runs again: both fit and differ")
 
 
 def test_a_side_that_has_removed_what_the_other_changed_does_not_fit() -> None:
-    assert entries.merge({"x": OLD}, {}, {"x": NEW}, here(x=0))[0] == {"x": NEW}
-    assert entries.merge({"x": OLD}, {"x": NEW}, {}, here())[0] == {}
+    assert lock.merge({"x": OLD}, {}, {"x": NEW}, here(x=0))[0] == {"x": NEW}
+    assert lock.merge({"x": OLD}, {"x": NEW}, {}, here())[0] == {}
 
 
 def test_what_follows_is_decided_by_what_its_maker_became() -> None:
@@ -81,41 +81,48 @@ def test_what_follows_is_decided_by_what_its_maker_became() -> None:
     base = {"a": entry("a:0", z="0"), "z": entry("z:0")}
     ours = {"a": entry("a:1", z="1"), "z": entry("z:1", settings=1)}
     theirs = {"a": entry("a:2", z="2"), "z": entry("z:2", settings=2)}
-    merged, notes = entries.merge(base, ours, theirs, here(a=0, z=2))
+    merged, notes = lock.merge(base, ours, theirs, here(a=0, z=2))
     assert merged == theirs
     assert list(merged) == ["a", "z"], "in the order of the file"
     assert [note.split(":")[0] for note in notes] == ["z", "a"]
-    assert entries.merge(base, ours, theirs, here(a=0, z=1))[0] == ours
-    assert entries.merge(base, ours, theirs, here(a=0, z=3))[0] == {}
+    assert lock.merge(base, ours, theirs, here(a=0, z=1))[0] == ours
+    assert lock.merge(base, ours, theirs, here(a=0, z=3))[0] == {}
     # Theirs alone has changed z.
-    assert entries.merge(base, {"a": ours["a"], "z": base["z"]}, theirs, here(a=0, z=0))[0] == theirs
+    assert lock.merge(base, {"a": ours["a"], "z": base["z"]}, theirs, here(a=0, z=0))[0] == theirs
 
 
 def test_two_plans_that_are_a_circle_together_are_no_trouble() -> None:
     ours = {"x": entry("x:1"), "y": entry("y:1", settings=1, x="1")}
     theirs = {"x": entry("x:2", settings=1, y="2"), "y": entry("y:2")}
-    assert entries.merge({}, ours, theirs, here(x=0, y=1))[0] == ours
-    assert entries.merge({}, ours, theirs, here(x=1, y=0))[0] == theirs
+    assert lock.merge({}, ours, theirs, here(x=0, y=1))[0] == ours
+    assert lock.merge({}, ours, theirs, here(x=1, y=0))[0] == theirs
 
 
 def test_an_entry_says_what_of_it_is_not_so_here() -> None:
     of = entry("x", settings=3, source="s", y="m")
     maker = {"y": entry("y:m")}
-    assert entries.misfits(of, maker, here({"source": "s"}, x=3)) == []
-    assert entries.misfits(of, {"y": entry("y:other")}, here({"source": "s"}, x=3)) == ["y"]
-    assert entries.misfits(of, maker, here({"source": "other"}, x=3)) == ["source"]
-    assert entries.misfits(of, {}, here()) == ["source", "y", "stages.make.x"]
+    assert lock.misfits(of, maker, here({"source": "s"}, x=3)) == []
+    assert lock.misfits(of, {"y": entry("y:other")}, here({"source": "s"}, x=3)) == ["y"]
+    assert lock.misfits(of, maker, here({"source": "other"}, x=3)) == ["source"]
+    assert lock.misfits(of, {}, here()) == ["source", "y", "stages.make.x"]
+
+
+def test_what_dvc_gives_no_md5_is_not_known() -> None:
+    assert lock.made({"x": {"outs": [{"path": "x"}, {"path": "y", "md5": "1"}]}}) == {"y": "1"}
 
 
 def test_a_lock_file_is_written_as_dvc_writes_it() -> None:
     content = (ROOT / "dvc.lock").read_bytes()
-    assert entries.written(entries.read(content)).encode() == content
+    assert lock.written(lock.read(content)).encode() == content
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff", b"<<<<<<< HEAD\n", b"stages: [", b"schema: '2.0'\n", b"- 1\n"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff", b"<<<<<<< HEAD\n", b"stages: [", b"schema: '2.0'\n", b"- 1\n", b"stages:\n", b"stages: {a: 1}"],
+)
 def test_what_is_no_lock_file_is_an_error_of_one_line(content: bytes) -> None:
     with pytest.raises(StoreError, match=r"\Advc.lock: not a lock file of DVC \(.*\); restore it by git\Z"):
-        entries.read(content)
+        lock.read(content)
 
 
 def save(workspace: Path, **seeds: int) -> None:
@@ -171,7 +178,7 @@ def test_two_branches_that_each_add_an_experiment(tmp_path: Path) -> None:
     save(clone, old=0, first=1, second=2, both=-3, mine=0, theirs=0)
     run(clone, *ADD)
     said = run(clone, *MERGE, fails=True)
-    assert said.startswith("error: experiments.both")
+    assert said.startswith("error: params.yaml: experiments.both")
     assert said.endswith(
         "error: `dvc --wait-for-lock repro --quiet plan` failed, see above; mend it and run this again\n"
     )

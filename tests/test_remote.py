@@ -298,11 +298,11 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Silent]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["s3", "http", "git"])
+@pytest.mark.parametrize("kind", ["s3", "http", "git over http", "git over git", "git over ssh"])
 def test_a_remote_that_is_silent_is_given_up_within_a_minute(source: Path, silent: Silent, kind: str) -> None:
     patience, asked_for = SILENCE, str(source)
-    if kind == "git":
-        patience, asked_for = 5 * SILENCE, f"{silent.address}/repository.git"
+    if kind.startswith("git"):
+        patience, asked_for = 5 * SILENCE, f"{silent.address}/repository.git".replace("http", kind.split()[-1])
     elif kind == "s3":
         redirect(source, silent.address)
     else:

@@ -108,6 +108,11 @@ def test_sets_that_are_not_there(repository: Path, tmp_path: Path) -> None:
         rcig.load(NAME, f"file://{repository}", "no-such-revision")
     with pytest.raises(StoreError, match=r"could not be fetched .*is the repository right"):
         rcig.load(NAME, tmp_path / "nowhere")
+    for source in (repository, f"file://{repository}"):
+        with pytest.raises(StoreError, match=r"^revision '-f': no name of a commit, branch or tag; give one$"):
+            rcig.load(NAME, source, "-f")
+    with pytest.raises(StoreError, match=r"no distilled set 'x+' in "):
+        rcig.load(300 * "x", repository)
 
 
 def damage(path: Path) -> None:
@@ -136,7 +141,7 @@ def test_a_damaged_object_in_the_store_is_named_with_the_command_that_mends_it(
     damage(stored)
     with pytest.raises(StoreError, match=rf"^{stored.relative_to(copy)}: damaged") as caught:
         rcig.load(NAME, copy)
-    run(copy, *cure(caught.value).split())
+    run(copy, *cure(caught.value).replace("COMMIT", "HEAD").split())
     assert rcig.load(NAME, copy).meta == META
 
 
@@ -159,8 +164,10 @@ def test_a_damaged_object_of_a_git_address_is_named_by_its_place_there(repositor
     stored = only_file(copy / "store")
     damage(stored)
     run(copy, "git", "commit", "-qam", "damaged")
-    with pytest.raises(StoreError, match=rf"^{stored.relative_to(copy)}: damaged.* in file://{copy}$"):
+    with pytest.raises(StoreError, match=rf"^{stored.relative_to(copy)}: damaged.* in file://{copy}$") as caught:
         rcig.load(NAME, f"file://{copy}")
+    run(copy, *cure(caught.value).replace("COMMIT", "HEAD~").split())
+    assert rcig.load(NAME, copy).meta == META
 
 
 def test_a_set_that_was_pushed_damaged_is_named_by_its_repository(repository: Path, tmp_path: Path) -> None:
@@ -206,15 +213,68 @@ def test_an_export_replaces_an_earlier_one_as_a_whole(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"set.npz", "out"}
 
 
-@pytest.mark.parametrize("name", ["mine.png", "notes.txt", "metadata.csv", "folder"])
+@pytest.mark.parametrize(
+    "name", ["mine.png", "99.png", "7777.png/", "notes.txt", "metadata.csv", "README.md", "0.png", "folder/"]
+)
 def test_a_folder_with_anything_else_in_it_is_refused(tmp_path: Path, name: str) -> None:
     distilled, out = rcig.load(str(save(tmp_path / "set.npz"))), tmp_path / "out"
     export.to_folder(distilled, out)
-    (out / name).write_text("mine") if "." in name else (out / name).mkdir()
+    (out / name).mkdir() if name.endswith("/") else (out / name).write_text("mine")
     before = sorted(out.iterdir())
     with pytest.raises(StoreError, match=r"out: is there and is not an earlier export; name another folder"):
         export.to_folder(distilled, out)
     assert sorted(out.iterdir()) == before
+
+
+def test_an_export_that_is_not_moved_into_place_leaves_the_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distilled, out = rcig.load(str(save(tmp_path / "set.npz"))), tmp_path / "out"
+    export.to_folder(distilled, out)
+    before, rename = {path.name: path.read_bytes() for path in out.iterdir()}, Path.rename
+
+    def fails(path: Path, target: Path) -> None:
+        if path.name == "whole":
+            raise KeyboardInterrupt
+        rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(KeyboardInterrupt):
+        export.to_folder(distilled, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert {path.name for path in tmp_path.iterdir()} == {"set.npz", "out"}
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_what_a_killed_export_left_is_removed_and_an_earlier_one_is_put_back(tmp_path: Path, moved: bool) -> None:
+    """It was killed between the two moves, or before them. What another export is writing stays."""
+    distilled, out = rcig.load(str(save(tmp_path / "set.npz"))), tmp_path / "out"
+    abandoned = tmp_path / ".out.abcdefg_.tmp"
+    if moved:
+        (abandoned / "before").mkdir(parents=True)
+        (abandoned / "before" / "notes.txt").write_text("mine")
+    else:
+        (abandoned / "whole").mkdir(parents=True)
+    with export._beside(out) as beside:
+        assert beside.is_dir()
+        if moved:
+            with pytest.raises(StoreError, match="is not an earlier export"):
+                export.to_folder(distilled, out)
+            assert (out / "notes.txt").read_text() == "mine"
+        else:
+            export.to_folder(distilled, out)
+        assert beside.is_dir()
+    assert {path.name for path in tmp_path.iterdir()} == {"set.npz", "out"}
+
+
+def test_the_folder_in_which_it_runs_is_no_place_for_an_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distilled = rcig.load(str(save(tmp_path / "set.npz")))
+    (tmp_path / "out" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "out" / "in")
+    for target in (".", ".."):
+        with pytest.raises(StoreError, match=r"is the folder in which this runs, or one above it; name another"):
+            export.to_folder(distilled, Path(target))
+    assert list((tmp_path / "out" / "in").iterdir()) == []
 
 
 def test_an_export_that_fails_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +363,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         command(monkeypatch, "set.npz", "out")
 
 
-@pytest.mark.parametrize("target", ["set.npz", "set.png", "there.pt", "there.txt", "there.txt/out"])
+@pytest.mark.parametrize("target", ["set.npz", "set.PT", "x.tar", "x.h5", "there.pt", "there.txt", "there.txt/out"])
 def test_a_target_that_is_no_place_for_an_export_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
