@@ -104,7 +104,8 @@ def only_looks(clone: Path) -> None:
                 and isinstance(node.value, ast.Constant)
                 and isinstance(node.value.value, str)
             ):
-                node.value.value = "Said anew."
+                # A script's first words are how it is called.
+                node.value.value = node.value.value.partition(":")[0] + ": said anew."
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
                 node.exc.args, node.exc.keywords = [ast.Constant("said anew")], []
         path.write_text(f"# a comment\n{ast.unparse(tree)}\n")
