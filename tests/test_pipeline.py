@@ -452,12 +452,11 @@ BAD_RUNS: dict[str, tuple[list[str], list[str], Any, str]] = {
         {"learning_rate": -1},
         f"params.yaml: experiments.{RCIG}.settings.learning_rate: expected learning_rate to be positive, got -1.0",
     ),
-    "settings that do not fit the data": (
-        ["preprocess", "mnist_sample"],
+    "a resolution that it has not": (
+        ["plan"],
         ["datasets", "mnist_sample", "resolution"],
         30,
-        "datasets.mnist_sample in params.yaml says images (30, 30, 1) and 10 classes, the data has (28, 28, 1) and 10;"
-        " correct params.yaml",
+        "params.yaml: datasets.mnist_sample.resolution: mnist_sample has 28, got 30; correct it",
     ),
     "data that is not there yet": (
         ["distill", RCIG],
