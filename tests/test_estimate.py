@@ -83,7 +83,7 @@ SETTINGS: dict[str, tuple[str, int, int, dict[str, Any]]] = {
         {"method": "rat_bptt", "width": 32, "images_per_class": 2, "steps": 2, "window": 20, "inner_steps": 22},
     ),
     "evaluate": ("evaluate", 32, 3, {"width": 64, "images_per_class": 10, "networks": 3}),
-    "attack": ("attack", 28, 1, {"width": 64, "images_per_class": 10, "networks": 2, "attacks": ["gradient_norm"]}),
+    "attack": ("attack", 28, 1, {"width": 32, "images_per_class": 10, "networks": 2, "attacks": ["gradient_norm"]}),
 }
 
 
