@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 
 from benchmarks.machine import run, seconds
-from rcig import entries
+from rcig import lock
 from rcig.errors import Foreseen
 
 
 def main() -> None:
     if stale := dvc("status", "--quiet"):
         raise Foreseen(f"`dvc status` says that something is to do (status {stale}); run `dvc pull` and `dvc repro`")
-    stages = len(entries.read(Path("dvc.lock").read_bytes()))
+    stages = len(lock.at(Path()))
     start, status, repro = map(timed, ("--version", "status", "repro"))
     print(f"{stages} stages: dvc status {status:.1f} s, dvc repro {repro:.1f} s, the start of DVC {start:.1f} s")
     print(f"times the start of DVC: dvc status {status / start:.1f}, dvc repro {repro / start:.1f}")
