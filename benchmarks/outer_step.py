@@ -27,6 +27,7 @@ from rcig.data.splits import Split, whole
 from rcig.methods import implicit
 from rcig.methods.base import Distilled, Setup
 from rcig.run import loop
+from rcig.run.task import at_precision
 
 MNIST = Dataset(28, 1, 10, depth=3, whitening="standard", mirror=False, l2_rate=5e-4, held_out=0.1)
 
@@ -106,10 +107,11 @@ def prepare(
 ) -> Case:
     """A compiled outer step of a method, a file of rcig/methods, on noise of the shape of a dataset."""
     train, start = noise(batch, dataset), initial(images, dataset)
-    setup = make_setup(train, whitening_of(train.images, dataset), width, batch, images, dataset=dataset)
+    whitening = whitening_of(train.images, dataset)
+    setup = make_setup(train, whitening, width, batch, images, dataset=dataset, precision=precision)
     if hasattr(method, "chosen"):
         settings = method.chosen(settings, setup)
-    task = loop.Task(method.make(settings, setup), start, setup.steps, setup.steps, setup.seed, precision=precision)
+    task = loop.Task(method.make(settings, setup), start, setup.steps, setup.steps, setup.seed)
     state, step = loop.initial(task), loop.compiled_step(task)
     compiled = step.lower(0, state, task.method.feed(0)).compile()
     steps = 0
@@ -155,11 +157,13 @@ def make_setup(
     images: int,
     steps: int = 10**6,
     dataset: Dataset = MNIST,
+    precision: str = "float32",
 ) -> Setup:
     """What the method of a run on these real images gets."""
 
     def network(architecture: str, **more: Any) -> nets.Net:
-        return nets.build(architecture, dataset.shape, dataset.classes, width=width, depth=dataset.depth, **more)
+        net = nets.build(architecture, dataset.shape, dataset.classes, width=width, depth=dataset.depth, **more)
+        return at_precision(net, precision)
 
     return Setup(
         shape=dataset.shape,

@@ -275,10 +275,11 @@ def dense(problem: Problem, out: Outputs) -> Dual:
     )
 
 
-def cg(iterations: int, problem: Problem, out: Outputs) -> Dual:
+def cg(iterations: int, residual: float, problem: Problem, out: Outputs) -> Dual:
     """K + λI by products alone: conjugate gradients, preconditioned with (ΦΦᵀ + λI)⁻¹ ⊗ I.
 
-    Unless `per_pass` limits the images in memory, what the products need of the network is computed once and kept.
+    They end where no more than the part `residual` of the right-hand side is left, or after so many iterations. Unless
+    `per_pass` limits the images in memory, what the products need of the network is computed once and kept.
     """
     zero = problem.start.body
     factor = _final_layer_factor(out.features, problem.l2)
@@ -299,14 +300,15 @@ def cg(iterations: int, problem: Problem, out: Outputs) -> Dual:
         kernel = problem.body_weight * push(pull(alpha)) + out.features @ (out.features.T @ alpha)
         return kernel + problem.l2 * alpha
 
-    return Dual(
-        out.features, push, pull, partial(_conjugate_gradients, product, partial(cho_solve, factor), iterations)
-    )
+    solve = partial(_conjugate_gradients, product, partial(cho_solve, factor), iterations, residual)
+    return Dual(out.features, push, pull, solve)
 
 
-def _conjugate_gradients(product: Any, precondition: Any, iterations: int, b: jax.Array) -> tuple[jax.Array, Info]:
-    """At most `iterations` steps from zero; fewer where the residual reaches the rounding error of the arithmetic."""
-    target = 4 * jnp.finfo(b.dtype).eps * optax.tree.norm(b)
+def _conjugate_gradients(
+    product: Any, precondition: Any, iterations: int, part: float, b: jax.Array
+) -> tuple[jax.Array, Info]:
+    """At most `iterations` steps from zero; fewer where no more than that part of b is left, or its rounding error."""
+    target = max(part, 4 * float(jnp.finfo(b.dtype).eps)) * optax.tree.norm(b)
     z = precondition(b)
 
     def wanted(state: Any) -> jax.Array:

@@ -129,7 +129,7 @@ def primal_solution() -> Any:
 
 
 @pytest.mark.parametrize("body_weight", [1.0, 0.1])
-@pytest.mark.parametrize("solver", [inner.dense, partial(inner.cg, 12)])
+@pytest.mark.parametrize("solver", [inner.dense, partial(inner.cg, 12, 0.0)])
 def test_dual_solution_is_the_primal_one(solver: Any, body_weight: float) -> None:
     problem = tiny()
     task = inner_problem(problem, change(body_weight=body_weight))
@@ -142,7 +142,7 @@ def test_dual_solution_is_the_primal_one(solver: Any, body_weight: float) -> Non
     np.testing.assert_allclose(solved.info["inner_loss"], inner.gradient(task, Weights(solved.weights.body, None))[1])
 
 
-@pytest.mark.parametrize("solver", [inner.dense, partial(inner.cg, 12)])
+@pytest.mark.parametrize("solver", [inner.dense, partial(inner.cg, 12, 0.0)])
 def test_inverse_hessian_times_hessian_is_the_identity(solver: Any) -> None:
     problem = tiny()
     task = inner_problem(problem, change(body_weight=0.3))

@@ -20,8 +20,9 @@ class Loop:
     """outer steps between measurements of the held-out accuracy"""
     returned: Literal["last", "best"] = "last"
     """the set after the last step, or the one with the best held-out accuracy among those measured"""
-    precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
-    """of matrix products on accelerators that have reduced modes; a CPU computes in float32 whatever is said here"""
+    precision: Literal["auto", "float32", "tensorfloat32", "bfloat16"] = "auto"
+    """of the products in passes of networks, on accelerators with matrix units of reduced precision; all else of a step
+    is float32. auto: tensorfloat32 on a GPU. A CPU computes in float32 whatever is said here"""
 
 
 @dataclass(frozen=True)
