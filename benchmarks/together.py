@@ -37,7 +37,7 @@ def main() -> None:
 def training(width: int, images: int, networks: int, steps: int) -> float:
     """Seconds to train networks on a distilled set."""
     net = build("conv", (28, 28, 1), 10, width=width, depth=3)
-    schedule = Schedule(steps, adam(steps, warmup=10), 1e-4, 256)
+    schedule = Schedule(steps, adam(warmup=10 / steps), 1e-4, 256)
     fit = trainer(net, schedule, networks)
     x = jax.random.normal(jax.random.key(0), (images, 28, 28, 1))
     y = jax.nn.one_hot(jnp.arange(images) % 10, 10) - 0.1

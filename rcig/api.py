@@ -162,7 +162,7 @@ def judge(
         meta["class_names"],
         meta,
     )
-    values = np.array([row["value"] for row in by_protocol(subject, settings, protocol).rows])
+    values = np.array([row["value"] for row in by_protocol(subject, settings, *settings.protocols).rows])
     return Accuracy(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan, values)
 
 

@@ -55,8 +55,8 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return optax.safe_softmax_cross_entropy(logits, labels + 1 / labels.shape[-1]).mean()
 
 
-Optimizer = Callable[[float | jax.Array], optax.GradientTransformation]
-"""largest learning rate -> optimiser"""
+Optimizer = Callable[[int, float | jax.Array], optax.GradientTransformation]
+"""(steps, largest learning rate) -> optimiser"""
 
 
 class Schedule(NamedTuple):
@@ -71,18 +71,32 @@ class Schedule(NamedTuple):
     loss: Loss = mse
 
 
-def adam(steps: int, warmup: int) -> Optimizer:
-    """Linear warm-up, then a cosine that ends at a hundredth of the learning rate."""
-    shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, steps, 0.01)
-    return lambda rate: optax.adam(lambda step: rate * shape(step))
+def shortened(schedule: Schedule, steps: int) -> Schedule:
+    """The schedule in so many steps, at a learning rate that is larger by as much; as it is where that has fewer."""
+    if schedule.steps <= steps:
+        return schedule
+    return schedule._replace(steps=steps, learning_rate=schedule.learning_rate * schedule.steps / steps)
 
 
-def sgd(steps: int) -> Optimizer:
+def adam(warmup: float) -> Optimizer:
+    """Linear warm-up for that part of the steps, then a cosine that ends at a hundredth of the learning rate."""
+
+    def optimizer(steps: int, rate: float | jax.Array) -> optax.GradientTransformation:
+        shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, round(warmup * steps), steps, 0.01)
+        return optax.adam(lambda step: rate * shape(step))
+
+    return optimizer
+
+
+def constant_adam(steps: int, rate: float | jax.Array) -> optax.GradientTransformation:
+    """At the same learning rate to the end."""
+    return optax.adam(rate)
+
+
+def sgd(steps: int, rate: float | jax.Array) -> optax.GradientTransformation:
     """Momentum 0.9 and weight decay 5e-4; a tenth of the learning rate from half of the steps on."""
     shape = optax.piecewise_constant_schedule(1.0, {steps // 2: 0.1})
-    return lambda rate: optax.chain(
-        optax.add_decayed_weights(5e-4), optax.sgd(lambda step: rate * shape(step), momentum=0.9)
-    )
+    return optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(lambda step: rate * shape(step), momentum=0.9))
 
 
 def start(net: Net, optimizer: optax.GradientTransformation, key: jax.Array) -> TrainState:
@@ -164,7 +178,7 @@ def course(net: Net, schedule: Schedule, networks: int) -> Course:
 
     def begin(key: jax.Array, rate: jax.Array) -> tuple[TrainState, jax.Array]:
         start_key, loop_key = jax.random.split(key)
-        return start(net, schedule.optimizer(rate), start_key), loop_key
+        return start(net, schedule.optimizer(schedule.steps, rate), start_key), loop_key
 
     def advance(
         state: TrainState, key: jax.Array, first: int, last: int, x: jax.Array, y: jax.Array, rate: jax.Array
@@ -173,7 +187,7 @@ def course(net: Net, schedule: Schedule, networks: int) -> Course:
             batch_key, augment_key = jax.random.split(jax.random.fold_in(key, i))
             images, labels = draw(batch_key, schedule.batch_size, x, y)
             images = schedule.augment(augment_key, images)
-            return update(net, schedule.optimizer(rate), state, images, labels, schedule.loss)
+            return update(net, schedule.optimizer(schedule.steps, rate), state, images, labels, schedule.loss)
 
         return jax.lax.fori_loop(first, last, step, state)
 

@@ -44,7 +44,7 @@ what, side, channels, settings = json.loads(sys.argv[1])
 rng = np.random.default_rng(0)
 images = rng.integers(0, 256, (3000, side, side, channels)).astype(np.uint8)
 labels = np.arange(3000, dtype=np.int32) % 10
-short = train.Schedule(20, train.adam(20, 2), 1e-3, 256)
+short = train.Schedule(20, train.adam(0.1), 1e-3, 256)
 if what == "distil":
     validate.STEPS = 10
     rcig.distil(images, labels, **settings)

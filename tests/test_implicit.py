@@ -99,7 +99,8 @@ def teaches(settings: Any, steps: int = 80) -> float:
 def validator() -> Callable[..., float]:
     x, _, truth = blobs(90)
     net = build("conv", (8, 8, 1), 3, width=16, depth=2)
-    return validate.validator(net, whole(Split(np.asarray(x), truth)), jnp.asarray)
+    schedule = train.Schedule(300, train.adam(warmup=0.1), 1e-3, batch_size=256)
+    return validate.validator(net, schedule, train.own_labels, whole(Split(np.asarray(x), truth)), jnp.asarray)
 
 
 def judge(distilled: Distilled) -> float:

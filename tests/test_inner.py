@@ -281,6 +281,18 @@ def test_meta_gradient_is_that_of_the_closed_form_and_of_central_differences(cas
     assert float(jnp.abs(found.images).max()) > 0
 
 
+@pytest.mark.parametrize("body_weight", [1.0, 0.1])
+def test_conjugate_gradients_end_where_the_gradient_is_good_enough(body_weight: float) -> None:
+    problem = tiny()
+    exact = gradient(problem, change(body_weight=body_weight))[0]
+    auto, two = (
+        relative(gradient(problem, change(body_weight=body_weight, solver="cg", cg_iterations=given))[0], exact)
+        for given in ("auto", 1)
+    )
+    assert 1e-9 < auto < 1e-2 * two, "neither exact nor what one iteration leaves"
+    assert auto < 2e-3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("member", ["rcig", "cig"])
 def test_adam_converges_to_the_exact_gradient(member: str) -> None:

@@ -77,7 +77,7 @@ def test_sets_of_other_settings(name: str, said: Any, message: str) -> None:
         subject.check(Path("set.npz"), good, META | own | {name: said}, JUDGED, DATASET)
 
 
-SCHEDULE = train.Schedule(60, train.adam(60, warmup=5), 1e-2, batch_size=32)
+SCHEDULE = train.Schedule(60, train.adam(warmup=5 / 60), 1e-2, batch_size=32)
 WHERE = {"protocol": "p", "architecture": "conv", "width": 4}
 
 

@@ -116,7 +116,7 @@ def test_every_dataset_and_every_study_of_the_catalogue_can_be_switched_on() -> 
 
 
 def test_names_are_those_of_the_code_behind_them() -> None:
-    assert set(typing.get_args(evaluate.Protocol)) == set(protocols.PROTOCOLS)
+    assert set(typing.get_args(protocols.Name)) == set(protocols.PROTOCOLS)
     assert set(typing.get_args(cross_architecture.Architecture)) == set(nets.ARCHITECTURES)
     assert set(typing.get_args(membership.AttackName)) == {*attacks.ATTACKS, "gradient_norm", "likelihood_ratio"}
     assert set(SHARED["datasets"]) == set(catalogue.SOURCES)

@@ -26,7 +26,7 @@ def view(images: jax.Array) -> View:
 
 
 NET = build("conv", (8, 8, 1), 3, width=4, depth=2)
-SCHEDULE = train.Schedule(120, train.adam(120, warmup=5), 1e-2, batch_size=32)
+SCHEDULE = train.Schedule(120, train.adam(warmup=5 / 120), 1e-2, batch_size=32)
 
 
 def test_networks_learn_a_separable_problem() -> None:
@@ -43,7 +43,7 @@ def test_networks_trained_together_are_those_trained_alone() -> None:
     together = train.trainer(NET, SCHEDULE, 2)(jax.random.key(0), x, y)
     for i, key in enumerate(jax.random.split(jax.random.fold_in(jax.random.key(0), train.STREAM), 2)):
         start_key, _ = jax.random.split(key)
-        optimizer = SCHEDULE.optimizer(SCHEDULE.learning_rate)
+        optimizer = SCHEDULE.optimizer(SCHEDULE.steps, SCHEDULE.learning_rate)
         step = jax.jit(partial(train.update, NET, optimizer, x=x, y=y))
         alone = train.start(NET, optimizer, start_key)
         for _ in range(SCHEDULE.steps):
@@ -135,22 +135,36 @@ def test_the_narrow_protocols_train_for_epochs() -> None:
     assert PROTOCOLS["narrow_adam"].schedule(500).steps == 2000
 
 
-def test_inner_adam_keeps_its_rate() -> None:
-    schedule = PROTOCOLS["inner_adam"].schedule(10)
+def moves(schedule: train.Schedule) -> np.ndarray:
+    """How far a constant gradient moves one weight at each step."""
     weights = {"w": jnp.zeros(1)}
-    optimizer = schedule.optimizer(schedule.learning_rate)
-    state, values = optimizer.init(weights), [0.0]
+    optimizer = schedule.optimizer(schedule.steps, schedule.learning_rate)
+    state, found = optimizer.init(weights), []
     for _ in range(schedule.steps):
         change, state = optimizer.update({"w": jnp.ones(1)}, state, weights)
-        weights = optax.apply_updates(weights, change)
-        values.append(float(weights["w"][0]))
-    assert schedule.steps == 300
-    np.testing.assert_allclose(np.diff(values), -1e-3, rtol=1e-3)  # a constant gradient moves Adam by its rate
+        found.append(float(change["w"][0]))
+    return -np.array(found)
+
+
+def test_a_shortened_schedule_goes_as_far_in_the_same_shape() -> None:
+    whole = PROTOCOLS["loo2023"].schedule(10)
+    short = train.shortened(whole, 250)
+    long_way, short_way = moves(whole), moves(short)
+    assert len(short_way) == 250
+    assert short_way.sum() == pytest.approx(long_way.sum(), rel=0.01)
+    np.testing.assert_allclose(short_way, 4 * long_way[::4], atol=0.01 * short_way.max())
+    assert train.shortened(whole, 1000) is whole
+
+
+def test_inner_adam_keeps_its_rate() -> None:
+    found = moves(PROTOCOLS["inner_adam"].schedule(10))
+    assert len(found) == 300
+    np.testing.assert_allclose(found, 1e-3, rtol=1e-3)  # a constant gradient moves Adam by its rate
 
 
 def test_sgd_is_that_of_the_literature_step_by_step() -> None:
     weights = {"w": jnp.array([1.0, -2.0])}
-    optimizer = train.sgd(4)(0.1)
+    optimizer = train.sgd(4, 0.1)
     state, plain, velocity = optimizer.init(weights), np.array([1.0, -2.0]), np.zeros(2)
     for step in range(4):
         gradient = np.array([0.3, 0.1]) * (step + 1)

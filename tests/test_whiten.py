@@ -170,7 +170,7 @@ def test_networks_learn_from_cifar10_what_they_learn_without_rounding(
     images = np.concatenate([chunk.images for chunk in chunks])
     labels = np.concatenate([chunk.labels for chunk in chunks])
     net = build("conv", (32, 32, 3), 10, width=8, depth=3)
-    schedule = Schedule(150, adam(150, 20), 2e-3, 64)
+    schedule = Schedule(150, adam(20 / 150), 2e-3, 64)
     found = []
     for grid in (whiten.GRID, 2.0**-40):
         monkeypatch.setattr(whiten, "GRID", grid)

@@ -86,8 +86,7 @@ def by_architecture(
     subject: Subject, settings: CrossArch, architecture: str, width: int, held_out: View
 ) -> list[rows.Row]:
     """The learning rate of one architecture, and its rows for every seed of the distilled set."""
-    optimizer = train.adam(settings.steps, settings.steps // 10)
-    schedule = train.Schedule(settings.steps, optimizer, settings.learning_rates[0], batch_size=256)
+    schedule = train.Schedule(settings.steps, train.adam(0.1), settings.learning_rates[0], batch_size=256)
     trained = networks.build(subject, architecture, width, schedule, settings.networks)
     rate = best_rate(subject, settings.learning_rates, trained, held_out)
     where: dict[str, Any] = {"protocol": "cross_architecture", "architecture": architecture, "width": width}

@@ -1,27 +1,22 @@
 """A distilled set judged by protocols, and parts of it."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from rcig.data.settings import Dataset
 from rcig.errors import ParamsError
 from rcig.fields import POSITIVE
 from rcig.judging import networks
 from rcig.judging.networks import Found
-from rcig.judging.protocols import PROTOCOLS, milestones
+from rcig.judging.protocols import PROTOCOLS, Name, milestones
 from rcig.judging.subject import Judged, Subject
-
-Protocol = Literal[
-    "loo2023", "loo2023_augmented", "loo2023_hard", "reference", "inner_adam", "narrow_adam", "narrow_sgd"
-]
-"""see rcig.judging.protocols"""
 
 
 @dataclass(frozen=True)
 class Evaluate:
     """Networks trained on the distilled set, tested on the whole test split."""
 
-    protocols: tuple[Protocol, ...] = ("loo2023",)
+    protocols: tuple[Name, ...] = ("loo2023",)
     width: Annotated[int, POSITIVE] = 128
     networks: Annotated[int, POSITIVE] = 5
     measurements: Annotated[int, POSITIVE] = 1
@@ -45,7 +40,7 @@ class Entry:
     evaluate: Evaluate
 
 
-def by_protocol(subject: Subject, settings: Evaluate, name: str) -> Found:
+def by_protocol(subject: Subject, settings: Evaluate, name: Name) -> Found:
     """What one protocol says of the set of every seed."""
     protocol = PROTOCOLS[name]
     width = protocol.width or settings.width

@@ -48,7 +48,7 @@ def full_dataset(
     State and result are those of `networks` networks without batch norm, side by side along the first axis, which see
     the same batches.
     """
-    optimizer = adam(settings.steps, settings.steps // 10)(settings.learning_rate)
+    optimizer = adam(0.1)(settings.steps, settings.learning_rate)
 
     def init(key: jax.Array, _: None) -> TrainState:
         return jax.vmap(lambda key: start(net, optimizer, key))(jax.random.split(key, settings.networks))

@@ -143,7 +143,7 @@ def uses(subject: Subject, settings: Attack, tools: Tools, seen: View) -> list[U
 def make_tools(subject: Subject, settings: Attack) -> Tools:
     steps, dataset = settings.measured_at[-1], subject.dataset
     net = nets.build("conv", dataset.shape, dataset.classes, width=settings.width, depth=dataset.depth)
-    optimizer = train.adam(steps, min(WARMUP, steps // 10))
+    optimizer = train.adam(min(WARMUP / steps, 0.1))
     schedule = train.Schedule(steps, optimizer, settings.learning_rate, settings.batch_size)
     return Tools(
         train.course(net, schedule, settings.networks),

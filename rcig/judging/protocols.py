@@ -5,14 +5,15 @@ Their numbers can be compared within a protocol only.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
-import optax
 
 from rcig.augment import augment
-from rcig.train import Augment, Relabel, Schedule, adam, cross_entropy, own_labels, sgd, unchanged
+from rcig.train import Augment, Relabel, Schedule, adam, constant_adam, cross_entropy, own_labels, sgd, unchanged
 
+Name = Literal["loo2023", "loo2023_augmented", "loo2023_hard", "reference", "inner_adam", "narrow_adam", "narrow_sgd"]
+"""of a protocol"""
 BATCH = 256
 """images per step, where the set has more"""
 
@@ -36,28 +37,28 @@ class Protocol(NamedTuple):
 def loo2023(images: int, steps: tuple[int, int], transform: Augment) -> Schedule:
     """Adam at 1e-4 after 500 steps of warm-up (Loo et al. 2023, appendix C); fewer `steps` for 10 images."""
     count = steps[0] if images == 10 else steps[1]
-    return Schedule(count, adam(count, warmup=500), 1e-4, BATCH, transform)
+    return Schedule(count, adam(warmup=500 / count), 1e-4, BATCH, transform)
 
 
 def narrow_adam(images: int) -> Schedule:
     """Adam at 1e-3, 1000 steps for sets up to a batch and 2000 beyond, on the mean squared error, augmented."""
     steps = 1000 if images <= BATCH else 2000
-    return Schedule(steps, adam(steps, warmup=0), 1e-3, BATCH, augment)
+    return Schedule(steps, adam(warmup=0), 1e-3, BATCH, augment)
 
 
 def narrow_sgd(images: int) -> Schedule:
     """1000 epochs of SGD at 0.01 on the cross-entropy, augmented (Zhao & Bilen 2021; DM and MTT follow them)."""
     steps = 1000 * -(-images // BATCH)
-    return Schedule(steps, sgd(steps), 0.01, BATCH, augment, cross_entropy)
+    return Schedule(steps, sgd, 0.01, BATCH, augment, cross_entropy)
 
 
 def inner_adam(images: int) -> Schedule:
     """Adam at a constant 1e-3 on the mean squared error: the inner training of Feng et al. (2023), their longest."""
-    return Schedule(300, optax.adam, 1e-3, BATCH)
+    return Schedule(300, constant_adam, 1e-3, BATCH)
 
 
 PAPER, REFERENCE = (1000, 2000), (2500, 5000)
-PROTOCOLS = {
+PROTOCOLS: dict[Name, Protocol] = {
     "loo2023": Protocol("conv", None, partial(loo2023, steps=PAPER, transform=unchanged)),
     "loo2023_augmented": Protocol("conv", None, partial(loo2023, steps=PAPER, transform=augment)),
     "loo2023_hard": Protocol("conv", None, partial(loo2023, steps=PAPER, transform=unchanged), hardened),

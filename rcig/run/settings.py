@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from rcig.data.settings import Dataset
 from rcig.errors import ParamsError
 from rcig.fields import FRACTION, NOT_NEGATIVE, POSITIVE
+from rcig.judging.protocols import Name
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Loop:
     """real training images per outer step (paper: 1024)"""
     validate_every: Annotated[int, POSITIVE] = 200
     """outer steps between measurements of the held-out accuracy"""
+    protocol: Name = "loo2023"
+    """that the set is meant for: in a shortened form it measures the held-out accuracy, see rcig.run.validate"""
     returned: Literal["last", "best"] = "last"
     """the set after the last step, or the one with the best held-out accuracy among those measured"""
     precision: Literal["auto", "float32", "tensorfloat32", "bfloat16"] = "auto"

@@ -18,6 +18,7 @@ from rcig.data.settings import Dataset
 from rcig.data.splits import View
 from rcig.errors import ParamsError
 from rcig.fields import build
+from rcig.judging.protocols import PROTOCOLS
 from rcig.methods import blocks, saved
 from rcig.methods.base import Distilled, Setup, support
 from rcig.passes import everywhere, shapes
@@ -46,8 +47,11 @@ class Source(NamedTuple):
 
 
 def source_of(run: Run, dataset: Dataset, real: Real) -> Source:
-    net = nets.build("conv", dataset.shape, dataset.classes, width=run.width, depth=dataset.depth)
-    judge = validator(net, real.held_out, whiten.on_device(real.whitening))
+    protocol = PROTOCOLS[run.loop.protocol]
+    width = protocol.width or run.width
+    net = nets.build(protocol.architecture, dataset.shape, dataset.classes, width=width, depth=dataset.depth)
+    schedule = protocol.schedule(run.images_per_class * dataset.classes)
+    judge = validator(net, schedule, protocol.labels, real.held_out, whiten.on_device(real.whitening))
     pairs = partial(support, mirror=run.mirror)
     return Source(dataset, real, lambda one: judge(*pairs(one)), lambda one: judge.lowered(*shapes(pairs, one)))
 
