@@ -76,7 +76,7 @@ def reference(names: tuple[str, ...], which: int, key: jax.Array, image: np.ndar
         return ndimage.rotate(image, angle, reshape=False, order=1, mode="constant")
     out = image.copy()
     if name == "cutout":
-        size = round(augment.CUTOUT * side)
+        size = round(augment.LOO2023.cutout * side)
         top, left = (int(value) for value in jax.random.randint(box_key, (2,), 0, side - size + 1))
         for row in range(top, top + size):
             for column in range(left, left + size):
