@@ -2,6 +2,7 @@
 
 rcig.load("mnist-ipc1-rcig-compact")            a distilled set by its name
 rcig.distil(images, labels, method="rcig")      a distilled set of your own arrays
+rcig.read("images.pt", "mnist")                 a set that others have published
 rcig.judge(distilled, "mnist")                  how good it is
 """
 
@@ -9,12 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rcig.api import distil, judge
+    from rcig.api import distil, judge, read
     from rcig.sets import load
 
 __version__ = "0.2.0"
-__all__ = ["distil", "judge", "load"]
-_PLACES = {"load": "rcig.sets", "distil": "rcig.api", "judge": "rcig.api"}
+__all__ = ["distil", "judge", "load", "read"]
+_PLACES = {"load": "rcig.sets", "distil": "rcig.api", "judge": "rcig.api", "read": "rcig.api"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """The verbs for arrays: distil a set of your own images, and judge any set. The pipeline's stages do not use them."""
 
+import dataclasses
 import math
 import sys
 import tempfile
@@ -14,12 +15,14 @@ from rcig import passes, plan, strict, whiten
 from rcig.data import real, splits
 from rcig.data.settings import Dataset
 from rcig.errors import DataError, ParamsError
+from rcig.external import spaces
+from rcig.external.arrays import Data
 from rcig.fields import NOT_NEGATIVE, check_name, shown
 from rcig.judging.evaluate import Evaluate, by_protocol
 from rcig.judging.subject import Judged, Subject
-from rcig.methods import saved
+from rcig.methods import external, saved
 from rcig.run import distil as runs
-from rcig.run.task import source_of
+from rcig.run.task import prepared, source_of
 from rcig.sets import DistilledSet
 
 YOURS = "yours"
@@ -64,7 +67,7 @@ def distil(
         raise ParamsError(f"distil.experiment.{key}: is another argument's, or that of your images; leave it out")
     entry = strict.merged({"width": width, "loop": {"steps": steps}, "settings": settings}, more, raw)
     run = plan.resolve("distil", entry, {YOURS: known_data}, {YOURS: {}}).run
-    loaded = real.from_arrays(images, labels, names, known_data)
+    loaded = prepared(run, real.from_arrays(images, labels, names, known_data))
     with jax.set_mesh(passes.all_devices()), tempfile.TemporaryDirectory() as folder:
         made = runs.distil(source_of(run, known_data, loaded), run, Path(folder), method, show=_told)
     meta = runs.meta(made, loaded, {"code": None, "data": None}) | {"depth": known_data.depth}
@@ -97,6 +100,46 @@ def described(images: np.ndarray, labels: np.ndarray, given: Mapping[str, Any] =
 def depth(resolution: int) -> int:
     """Stages of the convolutional network, after which images are about 4 pixels wide, as in the paper."""
     return max(1, round(math.log2(resolution)) - 2)
+
+
+def read(path: str | Path, dataset: str, *, seed: int = 0, **settings: Any) -> DistilledSet:
+    """A set that others have published: a file or a folder in one of the layouts of rcig.external.layouts.
+
+    `dataset`: the name of the one that it is of, which the pipeline has prepared in this folder. `settings` say what
+    the numbers mean where the file does not, see rcig.methods.external.Settings: space="kornia_zca", labels="logits".
+    `seed` is the number of the set in a file that has several. The set keeps the space of its authors, and `judge`
+    tests its networks on real images of that space.
+
+    Warns of what is odd. Raises ParamsError for a file that is no such set and for numbers that do not fit what is
+    said of them, StoreError for a dataset that is not there, and TooLargeError.
+
+    >>> theirs = rcig.read("logged_files/CIFAR10/best", "cifar10", space="kornia_zca")
+    >>> rcig.judge(theirs, "cifar10", "mtt").mean
+    0.462
+    """
+    check_name("read.dataset", dataset)
+    given = strict.parse(external.Settings, settings, "read")
+    seed = strict.convert(Annotated[int, NOT_NEGATIVE], seed, "read.seed")
+    train, class_names = real.load_split(dataset, "train")
+    view, path = splits.whole(train), Path(path)
+    loaded = real.Real(view, view, real.load_whitening(dataset), class_names)
+    data = Data(train.images.shape[1:], class_names)
+    found = external.find(path, data, seed)
+    said, whitening = external.meaning(given, found), external.whitening_of(given, found, dataset, loaded)
+    seen, labels = external.taken(path, found, said, data, whitening)
+    images = np.asarray(seen, np.float32)
+    meta = {
+        "dataset": dataset,
+        "images_per_class": -(-len(images) // len(class_names)),
+        "method": "external",
+        "mirror": found.mirror and data.shape[-1] > 1,
+        "seeds": [seed],
+        "class_names": class_names,
+        "mean": whitening.mean.tolist(),
+        "std": whitening.std.tolist(),
+        "settings": dataclasses.asdict(external.in_force(given, said)),
+    }
+    return DistilledSet(images, labels.astype(np.float32), whiten.to_pixels(whitening, images), meta, whitening)
 
 
 class Accuracy(NamedTuple):
@@ -132,11 +175,13 @@ def judge(
     _check_usable(distilled)
     if not isinstance(on, str | tuple) or (isinstance(on, tuple) and len(on) != 2):
         raise DataError(f"judge: expected on to be a dataset's name or (images, labels), got {shown(on)}")
-    classes, shape = distilled.labels.shape[1], distilled.images.shape[1:]
+    classes, shape, meta = distilled.labels.shape[1], distilled.images.shape[1:], distilled.meta
     if isinstance(on, str):
         check_name("judge.on", on)
         test, _ = real.load_split(on, "test")
-        whitening = real.load_whitening(on)
+        whitening = distilled.whitening
+        if whitening is None or meta["method"] != "external":
+            whitening = spaces.of_set(meta, real.load_whitening(on), lambda: real.load_split(on, "train")[0].images)
     else:
         test = splits.Split(*_checked(*on))
         if distilled.whitening is None:
@@ -147,7 +192,7 @@ def judge(
             f"judge: the set has images {shape} of {classes} classes, the test images are {test.images.shape[1:]} of"
             f" {test.labels.max() + 1}; judge it on its own dataset"
         )
-    meta, parts = distilled.meta, {"images": distilled.images[None], "pixels": distilled.pixels[None]}
+    parts = {"images": distilled.images[None], "pixels": distilled.pixels[None]}
     saved.check_whitening(f"judge on {on if isinstance(on, str) else 'arrays'}", parts, meta, whitening)
     given = {"mirror": meta.get("mirror", False), "depth": meta.get("depth", depth(shape[0]))}
     dataset = described(test.images, test.labels, given | {"classes": classes})

@@ -394,7 +394,8 @@ def _check_needs(
     if run.needs in makers and run.needs.startswith(other):
         raise ParamsError(f"{where}.needs: expected a file as those of {folder}, got {run.needs}; name one of these")
     if run.needs not in makers:
-        if not (root / run.needs).is_file() and not (root / f"{run.needs}.dvc").is_file():
+        found = (root / run.needs).exists() if run.module == "external" else (root / run.needs).is_file()
+        if not found and not (root / f"{run.needs}.dvc").is_file():
             raise ParamsError(
                 f"{where}.needs: no file {run.needs}, and no stage makes one of that name; correct it, or pin the"
                 f" file by `dvc add {shlex.quote(run.needs)}`"

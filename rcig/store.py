@@ -353,6 +353,11 @@ def fingerprint(paths: Iterable[Path]) -> str:
     return content.hexdigest()[:16]
 
 
+def files(path: Path) -> list[Path]:
+    """The file at that path, or all below that folder in the order of their names."""
+    return sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+
+
 def load_json(path: Path) -> dict[str, Any]:
     """What `save_json` wrote. Raises StoreError for a file that is missing or holds anything else."""
     try:

@@ -1,8 +1,9 @@
 """Training networks on small labelled sets: used by the model pool, by evaluation and by the attacks."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,9 @@ STREAM = 0x74726169
 
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 """(key, images) -> images"""
+
+Mix = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+"""(key, augmented images, their centred labels) -> images and labels that a step is taken on"""
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 """(logits (n, C), centred labels (n, C)) -> mean loss"""
@@ -38,6 +42,11 @@ class TrainState(NamedTuple):
 def unchanged(key: jax.Array, images: jax.Array) -> jax.Array:
     """The augmentation that does nothing."""
     return images
+
+
+def unmixed(key: jax.Array, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The mix that is none."""
+    return images, labels
 
 
 def own_labels(labels: jax.Array) -> jax.Array:
@@ -69,6 +78,7 @@ class Schedule(NamedTuple):
     """batches are drawn without replacement, anew at every step; a smaller set is used whole"""
     augment: Augment = unchanged
     loss: Loss = mse
+    mix: Mix = unmixed
 
 
 def adam(steps: int, warmup: int) -> Optimizer:
@@ -77,9 +87,9 @@ def adam(steps: int, warmup: int) -> Optimizer:
     return lambda rate: optax.adam(lambda step: rate * shape(step))
 
 
-def sgd(steps: int) -> Optimizer:
-    """Momentum 0.9 and weight decay 5e-4; a tenth of the learning rate from half of the steps on."""
-    shape = optax.piecewise_constant_schedule(1.0, {steps // 2: 0.1})
+def sgd(steps: int, drops: Mapping[float, float] = MappingProxyType({0.5: 0.1})) -> Optimizer:
+    """Momentum 0.9 and weight decay 5e-4; from each of these fractions of the steps on, times a factor."""
+    shape = optax.piecewise_constant_schedule(1.0, {int(at * steps): factor for at, factor in drops.items()})
     return lambda rate: optax.chain(
         optax.add_decayed_weights(5e-4), optax.sgd(lambda step: rate * shape(step), momentum=0.9)
     )
@@ -173,6 +183,7 @@ def course(net: Net, schedule: Schedule, networks: int) -> Course:
             batch_key, augment_key = jax.random.split(jax.random.fold_in(key, i))
             images, labels = draw(batch_key, schedule.batch_size, x, y)
             images = schedule.augment(augment_key, images)
+            images, labels = schedule.mix(jax.random.fold_in(augment_key, 1), images, labels)
             return update(net, schedule.optimizer(rate), state, images, labels, schedule.loss)
 
         return jax.lax.fori_loop(first, last, step, state)

@@ -1,5 +1,6 @@
 """A distilled set judged by protocols, and parts of it."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -12,7 +13,19 @@ from rcig.judging.protocols import PROTOCOLS, milestones
 from rcig.judging.subject import Judged, Subject
 
 Protocol = Literal[
-    "loo2023", "loo2023_augmented", "loo2023_hard", "reference", "inner_adam", "narrow_adam", "narrow_sgd"
+    "loo2023",
+    "loo2023_augmented",
+    "loo2023_hard",
+    "reference",
+    "inner_adam",
+    "narrow_adam",
+    "narrow_sgd",
+    "dsa",
+    "mtt",
+    "datm",
+    "idc",
+    "ncfm",
+    "frepo",
 ]
 """see rcig.judging.protocols"""
 
@@ -48,9 +61,23 @@ class Entry:
 def by_protocol(subject: Subject, settings: Evaluate, name: str) -> Found:
     """What one protocol says of the set of every seed."""
     protocol = PROTOCOLS[name]
+    if not protocol.mirror:
+        subject = subject._replace(judged=dataclasses.replace(subject.judged, mirror=False))
     width = protocol.width or settings.width
     schedule = protocol.schedule(subject.judged.images_per_class * subject.dataset.classes)
     at = milestones(schedule.steps, settings.measurements)
     trained = networks.build(subject, protocol.architecture, width, schedule, settings.networks)
     where = {"protocol": name, "architecture": protocol.architecture, "width": width}
-    return networks.measure(subject, trained, where, protocol.labels, at=at)
+    rate = {"rate": learned_rate(subject, name)} if protocol.own_rate else {}
+    return networks.measure(subject, trained, where, protocol.labels, at=at, **rate)
+
+
+def learned_rate(subject: Subject, protocol: str) -> float:
+    """The learning rate that was learned with the set. Raises ParamsError where nobody has said it."""
+    rate = (subject.meta.get("settings") or {}).get("learned_rate")
+    if rate is None:
+        raise ParamsError(
+            f"protocol {protocol}: the set has no learned rate; give that of its authors, as in settings:"
+            " {learned_rate: 0.01}, or take protocol dsa"
+        )
+    return float(rate)

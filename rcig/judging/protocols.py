@@ -8,8 +8,10 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
+from rcig import dsa
 from rcig.augment import augment
 from rcig.train import Augment, Relabel, Schedule, adam, cross_entropy, own_labels, sgd, unchanged
 
@@ -31,6 +33,10 @@ class Protocol(NamedTuple):
     schedule: Callable[[int], Schedule]
     """number of distilled images, mirror images not counted -> schedule"""
     labels: Relabel = own_labels
+    own_rate: bool = False
+    """whether networks are trained with the learning rate that was learned with the set"""
+    mirror: bool = True
+    """whether the set's mirror images are used where its dataset has them used"""
 
 
 def loo2023(images: int, steps: tuple[int, int], transform: Augment) -> Schedule:
@@ -56,6 +62,55 @@ def inner_adam(images: int) -> Schedule:
     return Schedule(300, optax.adam, 1e-3, BATCH)
 
 
+def dsa_sgd(images: int, batch: int) -> Schedule:
+    """As `narrow_sgd`, with the augmentation of DSA: as DSA, DM, MTT (batches of 256) and DATM (128) judge their sets.
+
+    Their last epoch is the 1001st, and their rate drops after the 502nd.
+    """
+    steps = 1000 * -(-images // batch)
+    return Schedule(steps, sgd(steps), 0.01, batch, dsa.augment, cross_entropy)
+
+
+def idc(images: int) -> Schedule:
+    """1000 epochs of SGD at 0.01, a fifth of it after 2/3 and again after 5/6, half of the batches with CutMix."""
+    steps = 1000 * -(-images // 64)
+    drops = sgd(steps, {2 / 3: 0.2, 5 / 6: 0.2})
+    return Schedule(steps, drops, 0.01, 64, dsa.augment_uncut, cross_entropy, cut_mixed)
+
+
+def ncfm(images: int) -> Schedule:
+    """2000 epochs of AdamW at 1e-3, half of it after every fifth, half of the batches with CutMix."""
+    steps = 2000 * -(-images // 128)
+    shape = optax.piecewise_constant_schedule(1.0, {i * steps // 5: 0.5 for i in range(1, 5)})
+
+    def adamw(rate: float | jax.Array) -> optax.GradientTransformation:
+        return optax.adamw(lambda step: rate * shape(step), weight_decay=0.01)
+
+    return Schedule(steps, adamw, 1e-3, 128, dsa.augment_uncut, cross_entropy, cut_mixed)
+
+
+def frepo(images: int) -> Schedule:
+    """Adam at 3e-4 after 500 steps of warm-up, augmented, on the mean squared error."""
+    steps = {10: 1000, 100: 2000, 200: 20000, 1000: 10000, 2000: 40000, 5000: 40000}.get(images, 5000)
+    return Schedule(steps, adam(steps, warmup=500), 3e-4, 500, augment)
+
+
+def cut_mixed(key: jax.Array, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """CutMix (Yun et al. 2019) of half of the batches: a box of each image is another's, labels in proportion.
+
+    The box is the same for all; its area is drawn uniformly, and its centre too, so that part of it may lie outside.
+    """
+    whether_key, area_key, centre_key, order_key = jax.random.split(key, 4)
+    side, order = images.shape[1], jax.random.permutation(order_key, len(images))
+    half = (side * jnp.sqrt(jax.random.uniform(area_key))).astype(int) // 2
+    centre = jax.random.randint(centre_key, (2, 1), 0, side)
+    rows, columns = abs(2 * (jnp.arange(side) - centre) + 1) <= 2 * half
+    box = rows[:, None] & columns & jax.random.bernoulli(whether_key)
+    share = box.mean()
+    mixed = jnp.where(box[..., None], images[order], images)
+    return mixed, (1 - share) * labels + share * labels[order]
+
+
 PAPER, REFERENCE = (1000, 2000), (2500, 5000)
 PROTOCOLS = {
     "loo2023": Protocol("conv", None, partial(loo2023, steps=PAPER, transform=unchanged)),
@@ -67,6 +122,13 @@ PROTOCOLS = {
     # The network that most of the field reports on: 128 filters in every stage, instance norm.
     "narrow_adam": Protocol("narrow_in", 128, narrow_adam),
     "narrow_sgd": Protocol("narrow_in", 128, narrow_sgd),
+    # Sets of others, as their authors judge them.
+    "dsa": Protocol("narrow_in", 128, partial(dsa_sgd, batch=256), mirror=False),
+    "mtt": Protocol("narrow_in", 128, partial(dsa_sgd, batch=256), own_rate=True, mirror=False),
+    "datm": Protocol("narrow_in", 128, partial(dsa_sgd, batch=128), own_rate=True, mirror=False),
+    "idc": Protocol("narrow_in", 128, idc, mirror=False),
+    "ncfm": Protocol("narrow_in", 128, ncfm, mirror=False),
+    "frepo": Protocol("conv", None, frepo),
 }
 
 

@@ -15,6 +15,7 @@ from rcig.data import splits
 from rcig.data.real import load_split, load_whitening
 from rcig.data.settings import Dataset
 from rcig.errors import ParamsError, StoreError
+from rcig.external import spaces
 from rcig.methods import blocks, saved
 from rcig.methods.base import Distilled, support
 
@@ -93,7 +94,8 @@ def load(path: Path, judged: Judged, dataset: Dataset, on: str = "test") -> Subj
     distilled, meta = store.load_distilled(path)
     check(path, distilled, meta, judged, dataset)
     test, class_names = load_split(judged.dataset, on, dataset)
-    whitening = load_whitening(judged.dataset, dataset)
+    own = load_whitening(judged.dataset, dataset)
+    whitening = spaces.of_set(meta, own, lambda: load_split(judged.dataset, "train", dataset)[0].images)
     saved.check_whitening(path, distilled, meta, whitening)
     return Subject(
         judged,

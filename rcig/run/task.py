@@ -62,6 +62,12 @@ def typed(run: Run) -> Run:
     return replace(run, settings=build(method_of(run).Settings, run.settings))
 
 
+def prepared(run: Run, real: Real) -> Real:
+    """The real images of a run: those of its dataset, whitened as a set is that was made elsewhere."""
+    file = method_of(run)
+    return file.prepared(run.settings, Path(run.needs), run.dataset, real) if hasattr(file, "prepared") else real
+
+
 def make_task(source: Source, run: Run, seed: int, before: Distilled | None = None) -> Task:
     """The task of a run from that seed, or of its next block. Raises ParamsError where settings do not fit.
 
@@ -89,7 +95,7 @@ def make_setup(
     dataset = source.dataset
     return Setup(
         shape=dataset.shape,
-        classes=dataset.classes,
+        class_names=source.real.class_names,
         images=images,
         steps=run.loop.steps,
         mirror=run.mirror,
