@@ -4,7 +4,8 @@ import dataclasses
 import math
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -176,12 +177,14 @@ def judge(
     if not isinstance(on, str | tuple) or (isinstance(on, tuple) and len(on) != 2):
         raise DataError(f"judge: expected on to be a dataset's name or (images, labels), got {shown(on)}")
     classes, shape, meta = distilled.labels.shape[1], distilled.images.shape[1:], distilled.meta
+    train: Callable[[], splits.Split] | None = None
     if isinstance(on, str):
         check_name("judge.on", on)
         test, _ = real.load_split(on, "test")
+        train = partial(_train, on)
         whitening = distilled.whitening
         if whitening is None or meta["method"] != "external":
-            whitening = spaces.of_set(meta, real.load_whitening(on), lambda: real.load_split(on, "train")[0].images)
+            whitening = spaces.of_set(meta, real.load_whitening(on), lambda: train().images)
     else:
         test = splits.Split(*_checked(*on))
         if distilled.whitening is None:
@@ -206,9 +209,14 @@ def judge(
         splits.whole(test),
         meta["class_names"],
         meta,
+        train=train,
     )
     values = np.array([row["value"] for row in by_protocol(subject, settings, protocol).rows])
     return Accuracy(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan, values)
+
+
+def _train(dataset: str) -> splits.Split:
+    return real.load_split(dataset, "train")[0]
 
 
 def _check_usable(distilled: Any) -> None:

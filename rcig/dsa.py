@@ -37,6 +37,20 @@ def augment_uncut(key: jax.Array, images: jax.Array) -> jax.Array:
     return _transformed(key, images, {kind: which == i for i, kind in enumerate(WARPS)} | always)
 
 
+def crop_and_flip(key: jax.Array, images: jax.Array) -> jax.Array:
+    """As RDED has it: a random quarter of each image at least, scaled to the whole, mirrored or not."""
+
+    def one(key: jax.Array, image: jax.Array) -> jax.Array:
+        flip_key, area_key, aspect_key, place_key = jax.random.split(key, 4)
+        aspect = jnp.exp(jax.random.uniform(aspect_key, minval=-1, maxval=1) * jnp.log(4 / 3))
+        sides = jnp.sqrt(jax.random.uniform(area_key, minval=1 / 4) * jnp.array([aspect, 1 / aspect])).clip(max=1)
+        shift = jax.random.uniform(place_key, (2,), minval=-1) * (1 - sides) * (image.shape[0] - 1) / 2
+        mirror = jnp.where(jax.random.bernoulli(flip_key), jnp.array([1, -1]), 1)
+        return resampled(image, jnp.diag(sides * mirror), shift)
+
+    return jax.vmap(one)(jax.random.split(key, len(images)), images)
+
+
 def _transformed(key: jax.Array, images: jax.Array, kinds: dict[str, jax.Array | bool]) -> jax.Array:
     """The images by the transforms that are switched on. Every geometric one is the same resampling."""
     on = {kind: jnp.asarray(kinds.get(kind, False)) for kind in KINDS}

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_judging import given
+from test_judging import bright, given
 
 from rcig import dsa, train
+from rcig.data import splits
 from rcig.errors import ParamsError
-from rcig.judging import evaluate, networks
+from rcig.judging import evaluate, networks, teachers
 from rcig.judging.evaluate import Evaluate, by_protocol
-from rcig.judging.protocols import PROTOCOLS, Protocol, cut_mixed
+from rcig.judging.protocols import PROTOCOLS, TEMPERATURE, Protocol, cut_mixed
 from rcig.judging.subject import Subject
 
 IMAGE = np.random.default_rng(0).normal(size=(8, 8, 3)).astype(np.float32)
@@ -110,13 +111,14 @@ def test_mirror_images_are_used_where_the_protocol_has_them(monkeypatch: pytest.
         raise ParamsError("seen enough")
 
     monkeypatch.setattr(evaluate.networks, "build", build)
-    subject = given()
+    monkeypatch.setattr(teachers, "STEPS", 1)
+    subject = with_training_images([])
     subject = subject._replace(judged=dataclasses.replace(subject.judged, mirror=True))
     for name in PROTOCOLS:
         with pytest.raises(ParamsError, match="seen enough"):
             by_protocol(subject, SMALL, name)
         assert seen[-1] == (12 if PROTOCOLS[name].mirror else 6), name
-    assert not any(PROTOCOLS[name].mirror for name in ("dsa", "mtt", "datm", "idc", "ncfm"))
+    assert not any(PROTOCOLS[name].mirror for name in ("dsa", "mtt", "datm", "idc", "ncfm", "teacher"))
     assert set(get_args(evaluate.Protocol)) == set(PROTOCOLS)
 
 
@@ -146,3 +148,66 @@ def test_steps_and_rates_are_those_of_the_authors(name: str, images: int, steps:
         moment = (1 - 0.9) / np.sqrt(1 - 0.999) if adam and step else 1.0  # of moments that are as if they had begun
         corrected = moment * np.sqrt(1 - 0.999 ** (step + 1)) / (1 - 0.9 ** (step + 1)) if adam else 1.0
         assert float(-change) == pytest.approx(rate * corrected, rel=0.01)
+
+
+def with_training_images(loads: list[int]) -> Subject:
+    """Its training images are such as the test images, and `loads` grows when they are read."""
+    subject = given()
+    labels = (np.arange(300) % 3).astype(np.int32)
+    real = splits.Split(bright(labels, 4), labels)
+    return subject._replace(train=lambda: loads.append(1) or real)
+
+
+def test_students_learn_what_a_teacher_says_of_mixed_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teachers, "STEPS", 60)
+    loads: list[int] = []
+    subject = with_training_images(loads)
+    teacher = teachers.of(subject, "narrow_in", 4)
+    logits = np.asarray(teacher.net.apply(teacher.variables, subject.test.split.images))
+    assert (logits.argmax(1) == subject.test.labels).mean() > 0.9
+    schedule = teachers.taught(PROTOCOLS["teacher"].schedule(6), teacher)
+    set_images, own = jnp.asarray(subject.images[0]), jnp.asarray(subject.labels[0])
+    batches = [schedule.mix(key, set_images, own) for key in jax.random.split(jax.random.key(3), 8)]
+    assert sum(not np.allclose(mixed, set_images) for mixed, _ in batches) > 4
+    mixed, labels = batches[0]
+    exponents = np.exp(np.asarray(teacher.net.apply(teacher.variables, mixed)) / TEMPERATURE)
+    np.testing.assert_allclose(labels + 1 / 3, exponents / exponents.sum(1, keepdims=True), atol=1e-5)
+    # The divergence has no slope in a student that says the same, and has one in any other.
+    slope = jax.grad(lambda said: schedule.loss(said, labels))
+    np.testing.assert_allclose(slope(TEMPERATURE * jnp.log(labels + 1 / 3)), 0, atol=1e-6)
+    assert np.abs(slope(jnp.zeros_like(labels))).max() > 1e-6
+
+
+def test_random_real_images_stand_beside_the_set_under_the_same_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teachers, "STEPS", 60)
+    for name in ("teacher", "teacher_random"):
+        few = PROTOCOLS[name].schedule(6)._replace(steps=40)
+        monkeypatch.setitem(PROTOCOLS, name, PROTOCOLS[name]._replace(width=4, schedule=lambda _, few=few: few))
+    loads: list[int] = []
+    subject = with_training_images(loads)
+    found = {name: by_protocol(subject, SMALL, name) for name in ("teacher", "teacher_random")}
+    assert len(loads) == 2, "one teacher for both, and one draw of random images"
+    assert {row["protocol"] for row in found["teacher_random"].rows} == {"teacher_random"}
+    random = teachers.random_real(subject)
+    real = subject.train()  # type: ignore[misc]
+    for images, labels in zip(random.images, random.labels, strict=True):
+        for image, label in zip(images, labels, strict=True):
+            (at,) = np.flatnonzero((real.images == image).all((1, 2, 3)))
+            assert real.labels[at] == label.argmax()
+    assert len(np.unique(random.images.reshape(12, -1), axis=0)) > 6, "each seed draws its own"
+    with pytest.raises(ParamsError, match="protocol teacher: needs the training images; give the name of a prepared"):
+        by_protocol(given(), SMALL, "teacher")
+
+
+def test_a_crop_is_a_part_of_the_image() -> None:
+    """Of a ramp in both directions: every pixel lies within it, in order or mirrored; none is below a quarter."""
+    places = np.stack(np.meshgrid(np.arange(16.0), np.arange(16.0), indexing="ij"), -1).astype(np.float32)
+    crops = np.asarray(dsa.crop_and_flip(jax.random.key(0), jnp.broadcast_to(places, (100, 16, 16, 2))))
+    assert crops.min() > -1e-4
+    assert crops.max() < 15 + 1e-4
+    heights, widths = np.ptp(crops[..., 0], axis=(1, 2)) / 15, np.ptp(crops[..., 1], axis=(1, 2)) / 15
+    assert (heights * widths).min() > 0.2
+    assert (heights * widths).max() > 0.8
+    mirrored = crops[:, 0, -1, 1] < crops[:, 0, 0, 1]
+    assert 30 < mirrored.sum() < 70
+    assert (crops[:, -1, 0, 0] > crops[:, 0, 0, 0]).all()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from rcig.data.settings import Dataset
 from rcig.errors import ParamsError
 from rcig.fields import POSITIVE
-from rcig.judging import networks
+from rcig.judging import networks, teachers
 from rcig.judging.networks import Found
 from rcig.judging.protocols import PROTOCOLS, milestones
 from rcig.judging.subject import Judged, Subject
@@ -26,6 +26,8 @@ Protocol = Literal[
     "idc",
     "ncfm",
     "frepo",
+    "teacher",
+    "teacher_random",
 ]
 """see rcig.judging.protocols"""
 
@@ -65,6 +67,10 @@ def by_protocol(subject: Subject, settings: Evaluate, name: str) -> Found:
         subject = subject._replace(judged=dataclasses.replace(subject.judged, mirror=False))
     width = protocol.width or settings.width
     schedule = protocol.schedule(subject.judged.images_per_class * subject.dataset.classes)
+    if protocol.random:
+        subject = teachers.random_real(subject)
+    if protocol.teacher:
+        schedule = teachers.taught(schedule, teachers.of(subject, protocol.architecture, width))
     at = milestones(schedule.steps, settings.measurements)
     trained = networks.build(subject, protocol.architecture, width, schedule, settings.networks)
     where = {"protocol": name, "architecture": protocol.architecture, "width": width}

@@ -19,6 +19,15 @@ BATCH = 256
 """images per step, where the set has more"""
 
 
+TEMPERATURE = 20.0
+"""that the logits of a teacher and its students are divided by"""
+
+
+def softened(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """The divergence from labels that a teacher has softened, but for their own entropy."""
+    return cross_entropy(logits / TEMPERATURE, labels)
+
+
 def hardened(labels: jax.Array) -> jax.Array:
     """Labels (n, C) -> the centred hard labels of their top classes."""
     classes = labels.shape[1]
@@ -35,6 +44,10 @@ class Protocol(NamedTuple):
     labels: Relabel = own_labels
     own_rate: bool = False
     """whether networks are trained with the learning rate that was learned with the set"""
+    teacher: bool = False
+    """whether a teacher labels the images, see rcig.judging.teachers"""
+    random: bool = False
+    """whether random real images stand in for the set, as what its number is to be compared with"""
     mirror: bool = True
     """whether the set's mirror images are used where its dataset has them used"""
 
@@ -95,8 +108,18 @@ def frepo(images: int) -> Schedule:
     return Schedule(steps, adam(steps, warmup=500), 3e-4, 500, augment)
 
 
-def cut_mixed(key: jax.Array, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """CutMix (Yun et al. 2019) of half of the batches: a box of each image is another's, labels in proportion.
+def decoupled(images: int) -> Schedule:
+    """300 epochs of AdamW at 1e-3, which falls to a half, on batches of 50 crops, all with CutMix (Sun et al. 2024)."""
+    steps = 300 * -(-images // 50)
+
+    def adamw(rate: float | jax.Array) -> optax.GradientTransformation:
+        return optax.adamw(lambda step: rate * (1 + jnp.cos(jnp.pi / 2 * step / steps)) / 2, weight_decay=0.01)
+
+    return Schedule(steps, adamw, 1e-3, 50, dsa.crop_and_flip, softened, partial(cut_mixed, share=1.0))
+
+
+def cut_mixed(key: jax.Array, images: jax.Array, labels: jax.Array, share: float = 0.5) -> tuple[jax.Array, jax.Array]:
+    """CutMix (Yun et al. 2019) of that share of batches: a box of each image is another's, labels in proportion.
 
     The box is the same for all; its area is drawn uniformly, and its centre too, so that part of it may lie outside.
     """
@@ -105,10 +128,10 @@ def cut_mixed(key: jax.Array, images: jax.Array, labels: jax.Array) -> tuple[jax
     half = (side * jnp.sqrt(jax.random.uniform(area_key))).astype(int) // 2
     centre = jax.random.randint(centre_key, (2, 1), 0, side)
     rows, columns = abs(2 * (jnp.arange(side) - centre) + 1) <= 2 * half
-    box = rows[:, None] & columns & jax.random.bernoulli(whether_key)
-    share = box.mean()
+    box = rows[:, None] & columns & jax.random.bernoulli(whether_key, share)
+    area = box.mean()
     mixed = jnp.where(box[..., None], images[order], images)
-    return mixed, (1 - share) * labels + share * labels[order]
+    return mixed, (1 - area) * labels + area * labels[order]
 
 
 PAPER, REFERENCE = (1000, 2000), (2500, 5000)
@@ -129,6 +152,8 @@ PROTOCOLS = {
     "idc": Protocol("narrow_in", 128, idc, mirror=False),
     "ncfm": Protocol("narrow_in", 128, ncfm, mirror=False),
     "frepo": Protocol("conv", None, frepo),
+    "teacher": Protocol("narrow_in", 128, decoupled, teacher=True, mirror=False),
+    "teacher_random": Protocol("narrow_in", 128, decoupled, teacher=True, random=True, mirror=False),
 }
 
 

@@ -47,6 +47,8 @@ class Subject(NamedTuple):
     """what the set's file says of it"""
     is_part: bool = False
     """of a set that was distilled as a whole"""
+    train: Callable[[], splits.Split] | None = None
+    """gives the raw training images, where they are at hand"""
 
     def part(self, per_class: int) -> "Subject":
         """The same with so many images per class of every seed's set, see rcig.methods.blocks."""
@@ -94,8 +96,11 @@ def load(path: Path, judged: Judged, dataset: Dataset, on: str = "test") -> Subj
     distilled, meta = store.load_distilled(path)
     check(path, distilled, meta, judged, dataset)
     test, class_names = load_split(judged.dataset, on, dataset)
-    own = load_whitening(judged.dataset, dataset)
-    whitening = spaces.of_set(meta, own, lambda: load_split(judged.dataset, "train", dataset)[0].images)
+
+    def train() -> splits.Split:
+        return load_split(judged.dataset, "train", dataset)[0]
+
+    whitening = spaces.of_set(meta, load_whitening(judged.dataset, dataset), lambda: train().images)
     saved.check_whitening(path, distilled, meta, whitening)
     return Subject(
         judged,
@@ -106,6 +111,7 @@ def load(path: Path, judged: Judged, dataset: Dataset, on: str = "test") -> Subj
         splits.whole(test),
         class_names,
         meta,
+        train=train,
     )
 
 
