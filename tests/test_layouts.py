@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,18 @@ import numpy as np
 import pytest
 import torches
 from PIL import Image
+from workspaces import ROOT, read_settings, save_settings, sections
 
 import rcig
-from rcig import store, whiten
+import stages.distill
+import stages.plan
+from rcig import planned, store, whiten
 from rcig.data import real
 from rcig.errors import Foreseen, ParamsError
 from rcig.external import spaces
 from rcig.external.decoding import decoded
+from rcig.judging import subject
+from rcig.judging.evaluate import Entry
 from rcig.sets import DistilledSet
 
 rng = np.random.default_rng(0)
@@ -362,3 +368,38 @@ def test_meta_says_all_that_judging_needs(folder: Path) -> None:
     for one, other in zip(again, found.whitening, strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_allclose(found.images, (PIXELS / 255 - [0.4, 0.5, 0.6]) / [0.1, 0.2, 0.3], atol=1e-5)
+
+
+def test_through_the_pipeline_in_the_space_of_its_authors(
+    tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IDC's pair in a folder: what networks see of the set and of test images, and what storing it takes."""
+    name, work = "idc", tmp_path / "pipeline"
+    (work / "theirs_factor2").mkdir(parents=True)
+    for part in ("rcig", "stages", "inputs"):
+        (work / part).symlink_to(ROOT / part)
+    shutil.copytree(prepared, work / "artifacts")
+    bright = rng.random((10, 1, 28, 28)).astype(np.float32)
+    torches.write(work / "theirs_factor2", "torch.save([x, y], 'data.pt')", x=bright, y=np.arange(10))
+    entry = {"size": "demo", "needs": "theirs_factor2", "dataset": "mnist_sample", "method": "external"}
+    entry |= {"images_per_class": 4, "width": 4, "settings": {"mean": [0.2], "std": [0.3]}}
+    settings = read_settings()
+    shared = {part: settings[part] for part in ("datasets", "sizes")}
+    save_settings(work, sections(**shared, experiments={name: entry}))
+    monkeypatch.chdir(work)
+    stages.plan.main()
+    stages.distill.main(name)
+    made = planned.read("evaluate", name, Entry)[0]
+    found = subject.load(Path(f"artifacts/distilled/{name}.npz"), made.judged, made.dataset)
+    expected, _ = decoded(white(bright), np.arange(10), 2)
+    np.testing.assert_allclose(found.images[0], (expected - 0.2) / 0.3, atol=1e-5)
+    test = found.test.split.images[:20]
+    np.testing.assert_allclose(found.whitened(test), (test / 255 - 0.2) / 0.3, atol=1e-5)
+    summary = store.load_json(Path(f"results/distill/{name}/summary.json"))
+    assert (summary["images_per_class"], summary["storage_images_per_class"]) == (4, 1)
+    save_settings(work, sections(**shared, experiments={name: entry | {"images_per_class": 1}}))
+    stages.plan.main()
+    with pytest.raises(
+        ParamsError, match="decoded by factor 2 its images are 4 times as many; correct images_per_class"
+    ):
+        stages.distill.main(name)
