@@ -2,11 +2,14 @@
 
 import io
 import json
+import os
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
 
 import flax.serialization
+import msgpack
 import numpy as np
 import pytest
 import torches
@@ -16,9 +19,9 @@ from workspaces import ROOT, read_settings, save_settings, sections
 import rcig
 import stages.distill
 import stages.plan
-from rcig import planned, store, whiten
-from rcig.data import real
-from rcig.errors import Foreseen, ParamsError
+from rcig import planned, resources, store, whiten
+from rcig.data import real, splits
+from rcig.errors import Foreseen, ParamsError, TooLargeError
 from rcig.external import spaces
 from rcig.external.decoding import decoded
 from rcig.judging import subject
@@ -231,7 +234,7 @@ def test_pictures_with_a_table(soft: bool, folder: Path) -> None:
     rows = ["file_name,label,soft_label"]
     for i in reversed(range(6)):
         (folder / f"{i}.png").write_bytes(picture(i))
-        rows.append(f"{i}.png,{CLASSES[i]},{' '.join(map(str, LEARNED[i])) if soft else ''}")
+        rows.append(f"{i}.png,{CLASSES[i]},{' '.join(map(str, LEARNED[i] + 1 / 3)) if soft else ''}")
     (folder / "metadata.csv").write_text("\n".join(rows))
     found = rcig.read(folder, "cifar10")
     np.testing.assert_array_equal(found.pixels, PIXELS[::-1])
@@ -304,18 +307,37 @@ def broken(folder: Path, case: str) -> str:
     if case == "checkpoint":
         (folder / "checkpoint_1").write_bytes(b"\xc1\x00")
         return r"expected an \.npz, .*; this is none"
+    if case == "checkpoint of objects":
+        array = msgpack.ExtType(1, msgpack.packb(([2], "object", bytes(16))))
+        (folder / "checkpoint_1").write_bytes(msgpack.packb({"params": {"x_proto": array, "y_proto": array}}))
+        return r"expected an \.npz, .*; this is none"
+    if case == "pickle":
+        (folder / "data.pt").write_bytes(pickle.dumps(os.getcwd.__call__, 0))
+        return r"it would call \S+ when it is loaded, so nothing of it was"
     return r"expected metadata\.csv or labels\.csv with pictures, or a folder of pictures for each class"
 
 
 CASES = ["text", "cut", "large", "transparent", "16 bits", "outside", "absolute", "no columns", "no labels", "two sets"]
 
 
-@pytest.mark.parametrize("case", [*CASES, "checkpoint", "empty"])
+@pytest.mark.parametrize("case", [*CASES, "checkpoint", "checkpoint of objects", "pickle", "empty"])
 def test_what_cannot_be_read_is_named(case: str, folder: Path) -> None:
     message = broken(folder, case)
     with pytest.raises(ParamsError, match=rf"^external set .*/set: .*{message}") as error:
         rcig.read(folder, "cifar10")
     assert "\n" not in str(error.value)
+
+
+def test_a_set_larger_than_memory_is_refused_before_it_is_unpacked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(folder / "set.npz", images=np.zeros((20000, 8, 8, 3), np.uint8), labels=np.zeros(20000, int))
+    monkeypatch.setattr(resources, "on_host", lambda: 2**20)
+    monkeypatch.setattr(np.lib.format, "read_array", lambda *_, **__: pytest.fail("it was unpacked"))
+    monkeypatch.setattr(real, "load_whitening", lambda name: whiten.fit(TRAIN[0], "standard"))
+    monkeypatch.setattr(real, "load_split", lambda name, part: (splits.Split(*TRAIN), NAMES))
+    with pytest.raises(TooLargeError, match=r"20000 images: needs about .* GiB more memory than it holds"):
+        rcig.read(folder / "set.npz", "cifar10")
 
 
 @pytest.mark.parametrize("given", [{"space": "zca"}, {"whitened": True}, {"mean": [0.5]}, {"factor": 0}, {"seed": -1}])

@@ -50,7 +50,7 @@ def centred(y: np.ndarray, kind: Kind | None, classes: int) -> np.ndarray:
     }
     raise ParamsError(
         f"expected {kinds[kind]}, got {y.min():g} to {y.max():g}, rows that sum to {y.sum(1).min():g} to"
-        f" {y.sum(1).max():g}; name the kind, of logits too"
+        f" {y.sum(1).max():g}; say what labels are, as in labels: logits"
     )
 
 

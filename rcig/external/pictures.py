@@ -27,8 +27,9 @@ def of_folder(folder: Path, files: list[Path], data: Data) -> tuple[Stored, Stor
     """A folder with a table of its pictures, or with a folder of pictures for each class.
 
     A table is metadata.csv as Hugging Face's imagefolder has it, or labels.csv, with the columns file_name and label,
-    or soft_label with a number for each class between spaces. Folders are named as the classes are, or end in their
-    numbers (`new003`), or are as many as classes, in natural order. Raises ParamsError for anything else.
+    or soft_label as `rcig.export` writes it: a number for each class, 1/C added, with spaces between. Folders are named
+    as the classes are, or end in their numbers (`new003`), or are as many as classes, in natural order. Raises
+    ParamsError for anything else.
     """
     tables = [path for path in files if path.parent == folder and path.name in TABLES]
     if tables:
@@ -101,7 +102,11 @@ def _of_table(table: Path, data: Data) -> tuple[Stored, Stored]:
     paths = [table.parent / row["file_name"] for row in rows]
     soft = [row.get("soft_label") for row in rows]
     try:
-        labels = np.array([one.split() if one else row["label"] for one, row in zip(soft, rows, strict=True)], float)
+        if all(soft):
+            labels = np.array([one.split() for one in soft if one], float)
+            labels -= 1 / labels.shape[1]
+        else:
+            labels = np.array([row["label"] for row in rows], float)
     except ValueError:
         raise ParamsError(f"{table.name}: expected labels as numbers; correct it") from None
     return _stored([(str(path), path.read_bytes) for path in paths], data), Stored.of(labels)
