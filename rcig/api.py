@@ -114,9 +114,9 @@ def read(path: str | Path, dataset: str, *, seed: int = 0, **settings: Any) -> D
     Warns of what is odd. Raises ParamsError for a file that is no such set and for numbers that do not fit what is
     said of them, StoreError for a dataset that is not there, and TooLargeError.
 
-    >>> theirs = rcig.read("logged_files/CIFAR10/best", "cifar10", space="kornia_zca")
-    >>> rcig.judge(theirs, "cifar10", "mtt").mean
-    0.462
+    >>> theirs = rcig.read("logged_files/CIFAR10/run", "cifar10", space="kornia_zca")
+    >>> theirs.images.shape, theirs.meta["settings"]["learned_rate"]
+    ((100, 32, 32, 3), 0.018)
     """
     check_name("read.dataset", dataset)
     given = strict.parse(external.Settings, settings, "read")
