@@ -10,12 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rcig.api import distil, judge, read
+    from rcig.api import distil, judge
+    from rcig.reading import read
     from rcig.sets import load
 
 __version__ = "0.2.0"
 __all__ = ["distil", "judge", "load", "read"]
-_PLACES = {"load": "rcig.sets", "distil": "rcig.api", "judge": "rcig.api", "read": "rcig.api"}
+_PLACES = {"load": "rcig.sets", "distil": "rcig.api", "judge": "rcig.api", "read": "rcig.reading"}
 
 
 def __getattr__(name: str) -> Any:
