@@ -3,6 +3,7 @@
 rcig.load("mnist-ipc1-rcig-compact")            a distilled set by its name
 rcig.distil(images, labels, method="rcig")      a distilled set of your own arrays
 rcig.judge(distilled, "mnist")                  how good it is
+rcig.export(distilled, "folder")                for PyTorch and everything else
 """
 
 import importlib
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rcig.api import distil, judge
+    from rcig.exporting import export
     from rcig.sets import load
 
 __version__ = "0.2.0"
-__all__ = ["distil", "judge", "load"]
-_PLACES = {"load": "rcig.sets", "distil": "rcig.api", "judge": "rcig.api"}
+__all__ = ["distil", "export", "judge", "load"]
+_PLACES = {"load": "rcig.sets", "distil": "rcig.api", "judge": "rcig.api", "export": "rcig.exporting"}
 
 
 def __getattr__(name: str) -> Any:

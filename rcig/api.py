@@ -107,6 +107,14 @@ class Accuracy(NamedTuple):
     """sample standard deviation; NaN of one network"""
     networks: np.ndarray
     """(k,)"""
+    protocol: str
+    width: int
+
+    @classmethod
+    def of(cls, networks: np.ndarray, protocol: str, width: int) -> "Accuracy":
+        """Of the accuracies of k networks."""
+        deviation = float(networks.std(ddof=1)) if len(networks) > 1 else math.nan
+        return cls(float(networks.mean()), deviation, networks, protocol, width)
 
 
 def judge(
@@ -162,8 +170,8 @@ def judge(
         meta["class_names"],
         meta,
     )
-    values = np.array([row["value"] for row in by_protocol(subject, settings, protocol).rows])
-    return Accuracy(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan, values)
+    found = by_protocol(subject, settings, protocol).rows
+    return Accuracy.of(np.array([row["value"] for row in found]), protocol, found[0]["width"])
 
 
 def _check_usable(distilled: Any) -> None:
