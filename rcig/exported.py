@@ -15,7 +15,7 @@ from rcig.whiten import Whitening
 
 RECIPE, SET, WHITENING, SCRIPT = "recipe.json", "set.npz", "whitening.npz", "pytorch.py"
 ARRAYS = Schema(
-    "exported set",
+    "set of an export",
     {
         "images": ("float32", "n h w c"),
         "labels": ("float32", "n k"),
@@ -24,7 +24,7 @@ ARRAYS = Schema(
     },
 )
 HALF = Schema(
-    "exported whitening",
+    "whitening of an export",
     {
         "mean": ("float32", "c"),
         "std": ("float32", "c"),

@@ -1,16 +1,18 @@
 """What a stranger finds in an export: pictures, arrays, a whitening, a recipe; and where none is written."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from test_sets import META, arrays
+from test_sets import META, NAME, arrays
 
 import rcig
-from rcig import exporting, whiten
-from rcig.errors import StoreError
+from rcig import exported, exporting, rows, sets, store, whiten
+from rcig.api import Accuracy
+from rcig.errors import ParamsError, StoreError
 from rcig.sets import DistilledSet
 
 
@@ -148,3 +150,169 @@ def test_hugging_face_reads_the_folder(tmp_path: Path, monkeypatch: pytest.Monke
     read = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "c"))["train"]
     np.testing.assert_array_equal(np.stack([np.asarray(image) for image in read["image"]]), distilled.pixels)
     assert list(read["label"]) == distilled.labels.argmax(1).tolist()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_export_is_read_as_the_same_set(tmp_path: Path, channels: int) -> None:
+    distilled = a_set(channels)
+    rcig.export(distilled, tmp_path / "out")
+    for place in (tmp_path / "out", str(tmp_path / "out")):
+        read = rcig.load(place)
+        for name in ("images", "labels", "pixels"):
+            np.testing.assert_array_equal(getattr(read, name), getattr(distilled, name))
+        assert read.meta == distilled.meta
+        assert distilled.whitening is not None
+        assert read.whitening is not None
+        for name in ("mean", "std", "mean_image", "forward", "eigenvalues"):
+            np.testing.assert_array_equal(getattr(read.whitening, name), getattr(distilled.whitening, name))
+        np.testing.assert_allclose(read.whitening.inverse, distilled.whitening.inverse, atol=1e-4)
+        np.testing.assert_array_equal(whiten.to_pixels(read.whitening, read.images), distilled.pixels)
+
+
+def test_what_anyone_reads_by_numpy_alone(tmp_path: Path) -> None:
+    distilled = a_set(3)
+    rcig.export(distilled, tmp_path)
+    with np.load(tmp_path / "set.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["images"], distilled.images)
+        np.testing.assert_array_equal(arrays["labels"], distilled.labels)
+    with np.load(tmp_path / "whitening.npz", allow_pickle=False) as arrays:
+        assert arrays["forward"].shape == (192 * 193 // 2,)
+        assert arrays["forward"][1] == distilled.whitening.forward[1, 0]  # type: ignore[union-attr]
+
+
+def test_a_recipe_says_what_was_expected_of_which_networks(tmp_path: Path) -> None:
+    distilled = a_set()
+    found = Accuracy.of(np.array([0.5, 0.7]), "loo2023", 16)
+    rcig.export(distilled, tmp_path / "out", found)
+    recipe = store.load_json(tmp_path / "out" / "recipe.json")
+    assert recipe["expected"] == {
+        "accuracy": pytest.approx(0.6),
+        "deviation": pytest.approx(0.1 * 2**0.5),
+        "networks": 2,
+        "width": 16,
+        "protocol": "loo2023",
+    }
+    assert [stage["filters"] for stage in recipe["network"]["stages"]] == [16]
+    assert (recipe["images"]["shape"], recipe["images"]["mirror"]) == ([3, 8, 8, 1], False)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Test accuracy to expect: 60.0 ± 14.1 % (2 networks of width 16" in card
+    assert "python pytorch.py . test.npz" in card
+    assert "width=16" in card
+    rcig.export(distilled, tmp_path / "out", Accuracy.of(np.array([0.5]), "loo2023", 16))
+    assert store.load_json(tmp_path / "out" / "recipe.json")["expected"]["deviation"] is None
+    rcig.export(distilled, tmp_path / "out")
+    assert store.load_json(tmp_path / "out" / "recipe.json")["expected"] is None
+    with pytest.raises(ParamsError, match=r"the recipe is that of loo2023, the accuracy of reference; judge by it"):
+        rcig.export(distilled, tmp_path / "out", Accuracy.of(np.array([0.5]), "reference", 16))
+
+
+def in_a_clone(folder: Path, distilled: DistilledSet, whitening: whiten.Whitening) -> None:
+    """The set of seed 5 under its name, its dataset's whitening, and what its networks reached."""
+    meta = {key: value for key, value in distilled.meta.items() if key not in ("mean", "std")}
+    parts = {
+        name: np.stack([part, part]) for name, part in zip(("images", "labels", "pixels"), distilled, strict=False)
+    }
+    path = folder / sets.FOLDER / f"{NAME}.npz"
+    store.save(path, store.DISTILLED, **parts, log_temperature=np.zeros(2, np.float32), meta=json.dumps(meta))
+    store.save(folder / "artifacts/data/digits/whitening.npz", store.WHITENING, **whitening._asdict())
+    shared = {"dataset": "digits", "images_per_class": 1, "architecture": "conv", "metric": "accuracy"}
+    said: list[rows.Row] = []
+    for method, protocol, seed, step, value in (
+        ("rcig", "loo2023", 5, 1000, 0.75),
+        ("rcig", "loo2023", 5, 500, 0.5),
+        ("rcig", "loo2023", 3, 1000, 0.25),
+        ("rcig", "reference", 5, 1000, 0.125),
+        ("rcig+part", "loo2023", 5, 1000, 0.0625),
+    ):
+        row = shared | {"method": method, "protocol": protocol, "seed": seed, "step": step, "width": 64}
+        said += rows.by_network([value, value], **row)
+    rows.save(folder / "results/evaluate" / f"{NAME}.csv", NAME, said, "code")
+
+
+def test_a_set_of_a_clone_has_the_whitening_and_the_results_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distilled = a_set(3)
+    assert distilled.whitening is not None
+    in_a_clone(tmp_path, distilled, distilled.whitening)
+    monkeypatch.chdir(tmp_path)
+    rcig.export(NAME, "out", seed=5)
+    recipe = store.load_json(Path("out/recipe.json"))
+    assert (recipe["expected"]["accuracy"], recipe["expected"]["networks"], recipe["expected"]["width"]) == (
+        0.75,
+        2,
+        64,
+    )
+    assert recipe["whitening"]["kind"] == "zca"
+    read = rcig.load("out").whitening
+    assert read is not None
+    np.testing.assert_array_equal(read.forward, distilled.whitening.forward)
+    rcig.export(f"{sets.FOLDER}/{NAME}.npz", "file")
+    assert store.load_json(Path("file/recipe.json"))["expected"] is None, "a file may be anybody's"
+
+
+def test_the_whitening_of_another_dataset_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distilled, rng = a_set(3), np.random.default_rng(2)
+    in_a_clone(tmp_path, distilled, whiten.fit(rng.integers(0, 90, (300, 8, 8, 3)).astype(np.uint8), "zca"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match="its pixels are not its images by the whitening of the dataset"):
+        rcig.export(NAME, "out")
+    assert not Path("out").exists()
+
+
+def test_mean_and_deviation_are_a_whitening_where_they_are_all(tmp_path: Path) -> None:
+    distilled = a_set()
+    assert distilled.whitening is not None
+    said = {"mean": distilled.whitening.mean.tolist(), "std": distilled.whitening.std.tolist()}
+    rcig.export(distilled._replace(meta=META | said, whitening=None), tmp_path)
+    read = rcig.load(tmp_path).whitening
+    assert read is not None
+    np.testing.assert_array_equal(read.std, distilled.whitening.std)
+    grey, colour = a_set()._replace(whitening=None), a_set(3)
+    assert colour.whitening is not None
+    zca = colour._replace(meta=META | {"mean": colour.whitening.mean.tolist(), "std": [0.3] * 3}, whitening=None)
+    for distilled in (grey, zca):
+        with pytest.warns(UserWarning, match=r"the whitening of digits is not here and was left out.*export again"):
+            rcig.export(distilled, tmp_path)
+        assert rcig.load(tmp_path).whitening is None
+        assert not (tmp_path / "whitening.npz").exists()
+
+
+def test_a_dataset_whose_name_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+    distilled = a_set()._replace(meta=META | {"dataset": "../x"}, whitening=None)
+    with pytest.raises(ParamsError, match=r"dataset: expected names of .* got '\.\./x'"):
+        rcig.export(distilled, tmp_path)
+
+
+def test_damaged_exports(tmp_path: Path) -> None:
+    distilled = a_set(3)
+    rcig.export(distilled, tmp_path)
+    assert distilled.whitening is not None
+    arrays = {name: getattr(distilled, name) for name in ("images", "labels", "pixels")} | {"meta": json.dumps(META)}
+    half = exported.halved(distilled.whitening)
+    for path, changed, message in (
+        ("set.npz", {"images": np.full_like(arrays["images"], np.nan)}, "576 NaN or infinite images"),
+        ("set.npz", {"labels": arrays["labels"][:2]}, "not a set of an export: expected labels"),
+        ("set.npz", {"meta": "{}"}, "expected its meta to say dataset"),
+        ("set.npz", {"meta": "["}, "its meta is no JSON"),
+        ("set.npz", {"images": arrays["images"].astype(object)}, "holds Python objects"),
+        ("whitening.npz", {"forward": half["forward"][:-1]}, "18527 numbers are no half of 192²"),
+        ("whitening.npz", {"std": half["std"] * np.inf}, "3 NaN or infinite std"),
+        ("whitening.npz", {"mean_image": half["mean_image"][:4]}, r"is not for images \(8, 8, 3\)"),
+    ):
+        before = (tmp_path / path).read_bytes()
+        np.savez(tmp_path / path, **((arrays if path == "set.npz" else half) | changed))
+        with pytest.raises(StoreError, match=f"{path}: .*{message}"):
+            rcig.load(tmp_path)
+        (tmp_path / path).write_bytes(before)
+    (tmp_path / "set.npz").unlink()
+    with pytest.raises(StoreError, match=r"set\.npz: no such file"):
+        rcig.load(tmp_path)
+
+
+def test_what_python_leaves_behind_is_no_change(tmp_path: Path) -> None:
+    rcig.export(a_set(), tmp_path / "out")
+    (tmp_path / "out" / "__pycache__").mkdir()
+    rcig.export(a_set(3), tmp_path / "out")
+    assert rcig.load(tmp_path / "out").images.shape[-1] == 3
+    assert not (tmp_path / "out" / "__pycache__").exists()
