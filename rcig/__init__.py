@@ -3,18 +3,20 @@
 rcig.load("mnist-ipc1-rcig-compact")            a distilled set by its name
 rcig.distil(images, labels, method="rcig")      a distilled set of your own arrays
 rcig.judge(distilled, "mnist")                  how good it is
+rcig.add("leaves", "inputs/leaves")             images of your own as a dataset of the pipeline
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rcig.adding import add
     from rcig.api import distil, judge
     from rcig.sets import load
 
 __version__ = "0.2.0"
-__all__ = ["distil", "judge", "load"]
-_PLACES = {"load": "rcig.sets", "distil": "rcig.api", "judge": "rcig.api"}
+__all__ = ["add", "distil", "judge", "load"]
+_PLACES = {"add": "rcig.adding", "load": "rcig.sets", "distil": "rcig.api", "judge": "rcig.api"}
 
 
 def __getattr__(name: str) -> Any:

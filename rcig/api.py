@@ -12,6 +12,7 @@ import numpy as np
 
 from rcig import passes, plan, strict, whiten
 from rcig.data import real, splits
+from rcig.data.looking import depth, usual
 from rcig.data.settings import Dataset
 from rcig.errors import DataError, ParamsError
 from rcig.fields import NOT_NEGATIVE, check_name, shown
@@ -78,25 +79,11 @@ def described(images: np.ndarray, labels: np.ndarray, given: Mapping[str, Any] =
     Colour images are whitened by ZCA and used with their mirror images, grey ones by mean and deviation alone.
     """
     _, side, _, channels = images.shape
-    found = {
-        "resolution": side,
-        "channels": channels,
-        "classes": int(labels.max()) + 1,
-        "depth": depth(side),
-        "whitening": "standard" if channels == 1 else "zca",
-        "mirror": channels > 1,
-        "l2_rate": 5e-4,
-        "held_out": 0.1,
-    }
+    found = usual(side, channels, int(labels.max()) + 1)
     known_data = strict.parse(Dataset, strict.merged(found, _mapping("dataset", given)), "dataset")
     if known_data.shape != images.shape[1:]:
         raise DataError(f"dataset: says images {known_data.shape}, these are {images.shape[1:]}; leave it out")
     return known_data
-
-
-def depth(resolution: int) -> int:
-    """Stages of the convolutional network, after which images are about 4 pixels wide, as in the paper."""
-    return max(1, round(math.log2(resolution)) - 2)
 
 
 class Accuracy(NamedTuple):

@@ -65,7 +65,10 @@ def load(name: str, source: str | Path = ".", revision: str | None = None, seed:
 
 
 def card(distilled: DistilledSet, summary: Mapping[str, Any] | None = None, picture: str | None = None) -> str:
-    """What a set is and how it came about, in Markdown; `summary` is that of stages.distill, `picture` a path."""
+    """What a set is and how it came about, in Markdown.
+
+    `summary` is that of stages.distill and says what is tested on as `tested_on`; `picture` is a path.
+    """
     meta, (count, height, width, channels) = distilled.meta, distilled.pixels.shape
     facts = {
         "images": f"{count} of {height} × {width} × {channels}, {meta['images_per_class']} for each of"
@@ -78,6 +81,7 @@ def card(distilled: DistilledSet, summary: Mapping[str, Any] | None = None, pict
             "revision": f"`{summary['revision']}`",
             "width while distilling": str(summary["width"]),
             "steps": f"{summary['steps']} for each seed, {summary['seconds']:.0f} seconds for all",
+            "tested on": escape.markdown(summary["tested_on"]),
             "held-out accuracy": "not measured" if held_out is None else f"{100 * held_out:.1f} %",
             "machine": escape.markdown(summary["machine"]),
             "versions": ", ".join(f"{name} {version}" for name, version in summary["versions"].items()),

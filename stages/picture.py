@@ -9,13 +9,13 @@ from stages.common import DISTILLED, RESULTS, run
 
 
 def main(name: str) -> None:
-    planned.read("picture", name, dict)
+    settings = planned.read("picture", name, dict).settings
     distilled = sets.load(str(DISTILLED / f"{name}.npz"))
     class_names = distilled.meta["class_names"]
     titles = [class_names[label] for label in distilled.labels.argmax(1)]
     columns = 10 if len(titles) % 10 == 0 else 16
     folder = RESULTS / "distill" / name
-    summary = store.load_json(folder / "summary.json")
+    summary = store.load_json(folder / "summary.json") | settings
     store.atomic_write(folder / "images.png", image_grid(distilled.pixels, titles, columns))
     store.atomic_write(folder / "card.md", sets.card(distilled, summary, "images.png"))
 
