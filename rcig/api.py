@@ -148,7 +148,7 @@ def judge(
     """Test accuracy of networks that are trained on nothing but the set, by a protocol of rcig.judging.protocols.
 
     `on`: the name of a dataset that the pipeline has prepared in this folder; test images and class numbers as for
-    `distil`; or, as a Path, the images on disk that the set was distilled from. The last two are whitened as the set was.
+    `distil`; or, as a Path, the images on disk that the set was distilled from. The last two are whitened as it was.
 
     Raises DataError for images of another shape or more classes, ParamsError for an unknown protocol and where the
     whitening is not known, and StoreError where it is another one.
