@@ -64,24 +64,27 @@ def load(name: str, source: str | Path = ".", revision: str | None = None, seed:
             raise StoreError(str(error).replace(str(copy), f"{FOLDER}/{name}.npz of {source}")) from None
 
 
-def card(distilled: DistilledSet, summary: Mapping[str, Any] | None = None, picture: str | None = None) -> str:
-    """What a set is and how it came about, in Markdown.
-
-    `summary` is that of stages.distill and says what is tested on as `tested_on`; `picture` is a path.
-    """
+def card(
+    distilled: DistilledSet,
+    summary: Mapping[str, Any] | None = None,
+    picture: str | None = None,
+    tested_on: str | None = None,
+) -> str:
+    """What a set is and how it came about, in Markdown; `summary` is that of stages.distill, `picture` a path."""
     meta, (count, height, width, channels) = distilled.meta, distilled.pixels.shape
     facts = {
         "images": f"{count} of {height} × {width} × {channels}, {meta['images_per_class']} for each of"
         f" {len(meta['class_names'])} classes",
         "seeds": ", ".join(map(str, meta["seeds"])),
     } | {name: f"`{meta[name]}`" for name in ("code", "data") if name in meta}
+    if tested_on is not None:
+        facts["tested on"] = escape.markdown(tested_on)
     if summary is not None:
         held_out = summary["heldout_accuracy"]
         facts |= {
             "revision": f"`{summary['revision']}`",
             "width while distilling": str(summary["width"]),
             "steps": f"{summary['steps']} for each seed, {summary['seconds']:.0f} seconds for all",
-            "tested on": escape.markdown(summary["tested_on"]),
             "held-out accuracy": "not measured" if held_out is None else f"{100 * held_out:.1f} %",
             "machine": escape.markdown(summary["machine"]),
             "versions": ", ".join(f"{name} {version}" for name, version in summary["versions"].items()),

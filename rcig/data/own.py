@@ -110,8 +110,9 @@ def _numbered(path: Path, found: Found) -> tuple[dict[str, np.ndarray], list[str
     if found.class_names is not None:
         names = found.class_names
         numbers = np.unique(np.concatenate(list(raw.values())))
-        first = int(numbers.max(initial=0) == len(names) and numbers.min(initial=0) > 0)
-        if numbers.dtype.kind not in "iu" or numbers[0] < first or numbers[-1] >= first + len(names):
+        whole = numbers.dtype.kind in "iu"
+        first = int(whole and numbers[0] > 0 and numbers[-1] == len(names))
+        if not whole or numbers[0] < first or numbers[-1] >= first + len(names):
             raise DataError(
                 f"{path}: names {len(names)} classes, its labels go from {numbers[0]} to {numbers[-1]}; correct them,"
                 " or leave out the part without labels"

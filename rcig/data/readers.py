@@ -233,9 +233,7 @@ def huggingface(root: Path, own: Own) -> Found:
     for part, some in by_part.items():
         places = sorted({file.parent for file in some})
         if len(places) > 1:
-            raise DataError(
-                f"{root}: the files of {part} lie in {places[0]} and {places[1]}; let path name one of them"
-            )
+            raise DataError(f"{root}: files of {part} lie in {places[0]} and {places[1]}; let path name one of them")
     parts, names = {}, None
     for part, some in by_part.items():
         parts[part], names = _of_tables(base, some, own)
