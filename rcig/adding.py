@@ -4,7 +4,7 @@ import dataclasses
 import io
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def add(name: str, path: str | Path, **settings: Any) -> None:
     changed = with_line(content.decode(), line)
     print(*found(decided), sep="\n")
     store.atomic_write(planned.PARAMS, changed)
-    print(f"listed in {planned.PARAMS}:", f"  {line}", *following(name), sep="\n")
+    print(f"listed in {planned.PARAMS}:", f"  {line}", *following(name, params.sizes), sep="\n")
 
 
 def inside(path: str | Path) -> str:
@@ -126,10 +126,9 @@ def with_line(content: str, line: str) -> str:
     return "".join([*lines[:end], " " * block.lc.col + f"{line}\n", *lines[end:]])
 
 
-def following(name: str) -> Iterator[str]:
-    yield "to distil it, add below experiments, then run `dvc repro`:"
-    for method in ("rcig", "random_real"):
-        yield (
-            f"  {name}-ipc1-{method}: {{dataset: {name}, images_per_class: 1, method: {method}, size: demo,"
-            " needs: inputs/none}"
-        )
+def following(name: str, sizes: Iterable[str]) -> Iterator[str]:
+    """What to add for a first result."""
+    shared = f"dataset: {name}, images_per_class: 1, size: {next(iter(sizes), 'demo')}, needs: inputs/none"
+    yield "to distil it, add these below experiments, then run `dvc repro --allow-missing`:"
+    yield f"  {name}-ipc1-rcig: {{{shared}, method: rcig, loop: {{steps: 1000}}}}"
+    yield f"  {name}-ipc1-random_real: {{{shared}, method: random_real}}"

@@ -333,10 +333,11 @@ def test_a_source_is_read_in_pieces(source: str, here: Path) -> None:
 
 def test_a_parquet_file_is_read_in_pieces_whatever_the_size_of_its_row_groups(here: Path) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    count, size = 2000, 50_000
+    count, size = 1000, 30_000
     rng = np.random.default_rng(0)
     table = pa.table({"image": [rng.bytes(size) for _ in range(count)], "label": np.arange(count) % 2})
-    pq.write_table(table, "x.parquet", row_group_size=count)
+    # One row group of pages of some rows, and a page is the smallest piece that can be read.
+    pq.write_table(table, "x.parquet", row_group_size=count, write_batch_size=16, use_dictionary=False)
     del table
     train = readers.huggingface(Path("x.parquet"), Own("huggingface", "x.parquet")).parts["train"]
     before, held, seen = pa.total_allocated_bytes(), 0, 0
