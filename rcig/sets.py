@@ -71,7 +71,12 @@ def load(
             raise StoreError(str(error).replace(str(copy), f"{FOLDER}/{name}.npz of {source}")) from None
 
 
-def card(distilled: DistilledSet, summary: Mapping[str, Any] | None = None, picture: str | None = None) -> str:
+def card(
+    distilled: DistilledSet,
+    summary: Mapping[str, Any] | None = None,
+    picture: str | None = None,
+    tested_on: str | None = None,
+) -> str:
     """What a set is and how it came about, in Markdown; `summary` is that of stages.distill, `picture` a path."""
     meta, (count, height, width, channels) = distilled.meta, distilled.pixels.shape
     facts = {
@@ -79,6 +84,8 @@ def card(distilled: DistilledSet, summary: Mapping[str, Any] | None = None, pict
         f" {len(meta['class_names'])} classes",
         "seeds": ", ".join(map(str, meta["seeds"])),
     } | {name: f"`{meta[name]}`" for name in ("code", "data") if name in meta}
+    if tested_on is not None:
+        facts["tested on"] = escape.markdown(tested_on)
     if summary is not None:
         held_out = summary["heldout_accuracy"]
         facts |= {

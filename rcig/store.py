@@ -226,6 +226,21 @@ def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
+def rows(archive: zipfile.ZipFile, name: str) -> Iterator[np.ndarray]:
+    """The same along its first axis, one after the other: the array is never in memory as a whole.
+
+    Raises ValueError also for an array in Fortran's order, and zipfile's errors for a member that is damaged.
+    """
+    dtype, (count, *shape), by_columns = declared(archive, name)
+    if by_columns:
+        raise ValueError(f"{name} is in Fortran's order")
+    size = math.prod(shape) * dtype.itemsize
+    with archive.open(f"{name}.npy") as file:
+        _read_header(file)
+        for _ in range(count):
+            yield np.frombuffer(file.read(size), dtype).reshape(shape)
+
+
 UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
     *(ValueError, TypeError, KeyError, RuntimeError),

@@ -195,7 +195,16 @@ def test_a_card_says_how_the_set_came_about(tmp_path: Path) -> None:
         "machine": "two cores",
         "versions": {"jax": "1"},
     }
-    text = sets.card(distilled, summary, "images.png")
-    for part in ("3 of 8 × 8 × 3", "3, 5", "87.5 %", "two cores", "jax 1", "](images.png)", '"learning_rate": 0.02'):
+    text = sets.card(distilled, summary, "images.png", "a fifth | drawn once")
+    for part in (
+        "| tested on | a fifth \\| drawn once |",
+        "3 of 8 × 8 × 3",
+        "3, 5",
+        "87.5 %",
+        "two cores",
+        "jax 1",
+        "](images.png)",
+        '"learning_rate": 0.02',
+    ):
         assert part in text
     assert "not measured" in sets.card(distilled, summary | {"heldout_accuracy": None})
