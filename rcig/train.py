@@ -81,9 +81,13 @@ class Schedule(NamedTuple):
     mix: Mix = unmixed
 
 
+FINAL = 0.01
+"""of the learning rate, where a cosine ends"""
+
+
 def adam(steps: int, warmup: int) -> Optimizer:
-    """Linear warm-up, then a cosine that ends at a hundredth of the learning rate."""
-    shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, steps, 0.01)
+    """Linear warm-up, then a cosine that ends at FINAL of the learning rate."""
+    shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, steps, FINAL)
     return lambda rate: optax.adam(lambda step: rate * shape(step))
 
 

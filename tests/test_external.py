@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tiny import SAMPLE, resolved, setup
 
-from rcig import passes, store, whiten
+from rcig import entry, passes, store, whiten
 from rcig.data import real, splits
 from rcig.errors import ParamsError, StoreError
 from rcig.methods import external, saved, stored
@@ -22,7 +22,7 @@ from rcig.methods.external import Settings, load_external
 from rcig.run import task
 from rcig.run.distil import OF_ITS_MAKER, record_of
 from rcig.whiten import Whitening
-from stages import common, release
+from stages import release
 
 rng = np.random.default_rng(0)
 REAL = rng.integers(0, 256, (200, 6, 6, 3), dtype=np.uint8)
@@ -228,8 +228,8 @@ def test_what_is_odd_is_said_with_its_number(case: str, tmp_path: Path) -> None:
 
 
 def test_a_stage_says_it_in_one_line() -> None:
-    assert common.in_one_line(UserWarning("odd"), UserWarning, "code.py", 7) == "warning: odd\n"
-    assert "code.py:7: DeprecationWarning: old" in common.in_one_line("old", DeprecationWarning, "code.py", 7)
+    assert entry.in_one_line(UserWarning("odd"), UserWarning, "code.py", 7) == "warning: odd\n"
+    assert "code.py:7: DeprecationWarning: old" in entry.in_one_line("old", DeprecationWarning, "code.py", 7)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1, 10, 1000])

@@ -17,6 +17,8 @@ from rcig.train import Augment, Relabel, Schedule, adam, cross_entropy, own_labe
 
 BATCH = 256
 """images per step, where the set has more"""
+WARMUP = 500
+"""steps of loo2023"""
 
 
 TEMPERATURE = 20.0
@@ -53,9 +55,9 @@ class Protocol(NamedTuple):
 
 
 def loo2023(images: int, steps: tuple[int, int], transform: Augment) -> Schedule:
-    """Adam at 1e-4 after 500 steps of warm-up (Loo et al. 2023, appendix C); fewer `steps` for 10 images."""
+    """Adam at 1e-4 after WARMUP steps (Loo et al. 2023, appendix C); fewer `steps` for 10 images."""
     count = steps[0] if images == 10 else steps[1]
-    return Schedule(count, adam(count, warmup=500), 1e-4, BATCH, transform)
+    return Schedule(count, adam(count, WARMUP), 1e-4, BATCH, transform)
 
 
 def narrow_adam(images: int) -> Schedule:

@@ -18,6 +18,9 @@ class Loop:
     """real training images per outer step (paper: 1024)"""
     validate_every: Annotated[int, POSITIVE] = 200
     """outer steps between measurements of the held-out accuracy"""
+    drawn: Literal["image", "class"] = "image"
+    """image: batches are passes through all images in a shuffled order; class: every batch is drawn for itself, an
+    image the more often the fewer its class has, so that all classes are seen alike"""
     returned: Literal["last", "best"] = "last"
     """the set after the last step, or the one with the best held-out accuracy among those measured"""
     precision: Literal["auto", "float32", "tensorfloat32", "bfloat16"] = "auto"

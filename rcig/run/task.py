@@ -107,7 +107,7 @@ def make_setup(
         whitened=whiten.on_device(source.real.whitening, everywhere()),
         whitening=source.real.whitening,
         batch_size=run.loop.batch_size,
-        weights=None if run.hardness is None else load_weights(Path(run.needs), run.hardness.strength, seen),
+        weights=weights_of(run, seen),
         seed=seed,
         needs=Path(run.needs),
     )
@@ -135,6 +135,17 @@ def initial(source: Source, run: Run, seed: int, seen: View) -> Distilled:
     if run.initialisation == "unit_noise":
         images = images / jnp.linalg.norm(images.reshape(len(images), -1), axis=1)[:, None, None, None]
     return Distilled(images, jax.nn.one_hot(chosen.labels, classes) - 1 / classes, jnp.zeros(()))
+
+
+def weights_of(run: Run, seen: View) -> np.ndarray | None:
+    """How often each of these images is to be drawn, in proportion; None: all alike."""
+    weights = None
+    if run.hardness is not None:
+        weights = load_weights(Path(run.needs), run.hardness.strength, seen)
+    if run.loop.drawn == "class":
+        by_class = 1 / np.bincount(seen.labels)[seen.labels]
+        weights = by_class if weights is None else weights * by_class
+    return weights
 
 
 def load_weights(path: Path, strength: float, seen: View) -> np.ndarray:
