@@ -33,7 +33,7 @@ class DistilledSet(NamedTuple):
     meta: dict[str, Any]
     """dataset, class_names, method, settings, seeds, …"""
     whitening: "Whitening | None" = None
-    """of the images, where it is at hand: of sets that `rcig.distil` has just made or `rcig.read` has read, and exports"""
+    """of the images, where it is at hand: of sets that `rcig.distil` or `rcig.read` has just made, and exports"""
 
 
 def load(
