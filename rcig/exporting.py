@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from rcig import escape, exported, recipes, rows, store, whiten
@@ -118,7 +117,7 @@ def whitening_of(distilled: DistilledSet) -> Whitening | None:
     if distilled.whitening is not None:
         return distilled.whitening
     if "mean" in meta and "std" in meta:
-        standard = whiten.standard(np.array(meta["mean"], np.float32), np.array(meta["std"], np.float32))
+        standard = whiten.channels_alone(meta["mean"], meta["std"])
         with suppress(StoreError):  # a set of another kind of whitening
             saved.check_whitening("", parts, meta, standard)
             return standard

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 
 from rcig import exported, nets, whiten
-from rcig.api import Accuracy, depth
+from rcig.api import Accuracy
+from rcig.data.looking import depth
 from rcig.judging.evaluate import Evaluate
 from rcig.judging.protocols import PROTOCOLS, WARMUP
 from rcig.sets import DistilledSet

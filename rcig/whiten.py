@@ -6,7 +6,7 @@ eigenvectors come from one thread; and the result is rounded to a grid, which hi
 in the last bits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import isqrt
 from typing import Any, Literal, NamedTuple
 
@@ -63,27 +63,28 @@ def fit(images: np.ndarray, kind: Kind) -> Whitening:
     mean, std = channel_statistics(images)
     if not std.all():
         raise DataError(f"channel {int(std.argmin())} has the same value in every training image; nothing to whiten")
-    if kind == "standard":
-        return standard(mean / 255, std / 255)
-    stride = images.shape[1] // BLOCK if kind == "zca_checkerboard" else 1
-    # The covariance and what its eigenvectors need.
-    needed = 3 * 8 * (images[0].size // stride**2) ** 2
-    resources.refuse(f"whitening {kind}", "resolution, or take another whitening", needed, resources.on_host())
-    mean_image, covariance, examples = block_covariance(images, stride)
-    mean_image = (mean_image - mean) / std
-    scale = np.tile(std, len(covariance) // channels)
-    covariance /= scale
-    covariance /= scale[:, None]
-    forward, inverse, eigenvalues = zca_transform(covariance, rank=min(len(covariance), examples - stride**2))
+    none = np.zeros((0, 0), np.float32)
+    mean_image, forward, inverse, eigenvalues = np.zeros((0, 0, channels)), none, none, none.ravel()
+    if kind != "standard":
+        stride = images.shape[1] // BLOCK if kind == "zca_checkerboard" else 1
+        # The covariance and what its eigenvectors need.
+        needed = 3 * 8 * (images[0].size // stride**2) ** 2
+        resources.refuse(f"whitening {kind}", "resolution, or take another whitening", needed, resources.on_host())
+        mean_image, covariance, examples = block_covariance(images, stride)
+        mean_image = (mean_image - mean) / std
+        scale = np.tile(std, len(covariance) // channels)
+        covariance /= scale
+        covariance /= scale[:, None]
+        forward, inverse, eigenvalues = zca_transform(covariance, rank=min(len(covariance), examples - stride**2))
     numbers = (mean / 255, std / 255, mean_image, forward, inverse, eigenvalues)
     return Whitening(*(number.astype(np.float32, copy=False) for number in numbers))
 
 
-def standard(mean: np.ndarray, std: np.ndarray) -> Whitening:
-    """By mean and standard deviation of every channel (c,), of brightness from 0 to 1, alone."""
+def channels_alone(mean: np.ndarray | Sequence[float], std: np.ndarray | Sequence[float]) -> Whitening:
+    """The transform by this mean and deviation of brightness, (c,) each."""
     none = np.zeros((0, 0), np.float32)
-    mean_image = np.zeros((0, 0, len(mean)), np.float32)
-    return Whitening(mean.astype(np.float32), std.astype(np.float32), mean_image, none, none, none.ravel())
+    empty = np.zeros((0, 0, len(mean)), np.float32)
+    return Whitening(np.asarray(mean, np.float32), np.asarray(std, np.float32), empty, none, none, none.ravel())
 
 
 def kind_of(whitening: Whitening) -> str:
