@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from test_api import spots
 from torches import python
+from workspaces import ROOT
 
 import rcig
 from rcig import nets, recipes, train, whiten
@@ -51,14 +52,15 @@ np.savez(folder.parent / "found.npz", **found)
 """
 
 
-def in_torch(*arguments: str | Path, fails: bool = False, path: Path | None = None) -> str:
+def in_torch(*arguments: str | Path, fails: bool = False, path: Path | None = None, cwd: Path | None = None) -> str:
     """What a Python with PyTorch prints that is called with these arguments, or says where it must fail with status 1.
 
     Nothing of this project can be imported there; `path`: a folder whose modules can.
     """
     rest = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment = rest | {"OMP_NUM_THREADS": "1"} | ({} if path is None else {"PYTHONPATH": str(path)})
-    done = subprocess.run([python(), *arguments], env=environment, capture_output=True, text=True, check=False)
+    command = [python(), *arguments]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == fails, done.stdout + done.stderr
     return done.stderr if fails else done.stdout
 
@@ -189,6 +191,12 @@ def test_the_script_reaches_the_accuracy_of_our_networks(exported: Path, tmp_pat
     assert mean == pytest.approx(np.mean(networks), abs=0.01)
     assert expected == pytest.approx(100 * ours.mean, abs=0.01)
     assert abs(mean - expected) < 6
+    (block,) = [
+        part for part in (ROOT / "docs/pytorch.md").read_text().split("```")[1::2] if part.startswith("python\n")
+    ]
+    np.savez(tmp_path / "out" / "test.npz", images=images, labels=labels)
+    documented = in_torch("-c", block.removeprefix("python\n"), path=tmp_path / "out", cwd=tmp_path / "out")
+    assert 0.9 < float(documented) <= 1
     assert expected > 90, "a network that has learned nothing is not as good by chance"
 
 
