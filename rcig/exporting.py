@@ -117,8 +117,8 @@ def whitening_of(distilled: DistilledSet) -> Whitening | None:
     if distilled.whitening is not None:
         return distilled.whitening
     if "mean" in meta and "std" in meta:
-        standard = whiten.channels_alone(meta["mean"], meta["std"])
-        with suppress(StoreError):  # a set of another kind of whitening
+        with suppress(ValueError, TypeError):  # a set of another kind of whitening, or a meta of anything
+            standard = whiten.channels_alone(meta["mean"], meta["std"])
             saved.check_whitening("", parts, meta, standard)
             return standard
     check_name("dataset", meta["dataset"])

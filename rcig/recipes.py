@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from rcig import exported, nets, whiten
+from rcig import escape, exported, nets, whiten
 from rcig.api import Accuracy
 from rcig.data.looking import depth
 from rcig.judging.evaluate import Evaluate
@@ -104,6 +104,7 @@ def _expected(accuracy: Accuracy) -> dict[str, Any]:
 
 def words(recipe: dict[str, Any]) -> str:
     """The same in Markdown, with the commands that follow it."""
+    dataset = escape.markdown(recipe["dataset"])
     images, network, whitening, expected = (recipe[part] for part in ("images", "network", "whitening", "expected"))
     stages = network["stages"]
     return WORDS.read_text("utf-8").format(
@@ -122,10 +123,10 @@ def words(recipe: dict[str, Any]) -> str:
         else "No mirror images are used.",
         whitening=(
             f"Real images become what the network reads by {whitening['of_bytes']}. These arrays are in"
-            f" `{whitening['file']}`, which is the same file for all sets of {recipe['dataset']}."
+            f" `{whitening['file']}`, which is the same file for all sets of {dataset}."
             if whitening
             else "The whitening of the dataset was not at hand, so no real image can be tested: run"
-            f" `dvc repro preprocess@{recipe['dataset']}` where this set is from, and export it again."
+            f" `dvc repro preprocess@{dataset}` where this set is from, and export it again."
         ),
         expected=(
             f"Test accuracy to expect: {100 * expected['accuracy']:.1f}{_spread(expected)} % ({expected['networks']}"

@@ -54,6 +54,8 @@ def load(
     if Path(name).suffix == ".npz":
         return _read(Path(name), seed)
     if os.path.exists(Path(name) / "recipe.json"):
+        if seed is not None:
+            raise StoreError(f"{name}: an export has one set; leave out the seed")
         from rcig import exported  # which needs JAX
 
         return exported.read(Path(name))

@@ -14,7 +14,8 @@ from workspaces import ROOT
 
 import rcig
 import rcig.__main__
-from rcig import store
+from rcig.api import Accuracy
+from rcig.sets import DistilledSet
 
 SMALL = ("--steps", "2", "--width", "4")
 
@@ -28,8 +29,8 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the command runs, with images of one's own."""
     monkeypatch.chdir(tmp_path)
-    for name, images in {"mine": 60, "test": 30}.items():
-        np.savez(tmp_path / f"{name}.npz", **dict(zip(("images", "labels"), spots(images, images), strict=True)))
+    images, labels = spots(90, 0)
+    np.savez(tmp_path / "mine.npz", images=images, labels=labels)
     return tmp_path
 
 
@@ -38,13 +39,11 @@ def test_from_images_to_accuracy(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call(monkeypatch, "distil", "mine.npz", "set", "--images-per-class", "2", "--method", "frepo", *SMALL)
-    assert "set: 6 images; python -m rcig judge set --dataset TEST.npz" in capsys.readouterr().out
-    images, labels = spots(60, 60)
-    same = rcig.distil(images, labels, "frepo", 2, steps=2, width=4)
+    assert "set: 6 images; see how good they are: python -m rcig judge set" in capsys.readouterr().out
+    same = rcig.distil("mine.npz", method="frepo", images_per_class=2, steps=2, width=4)
     np.testing.assert_array_equal(rcig.load("set").images, same.images)
-    judged = ("judge", "set", "--dataset", "test.npz", "--protocol", "inner_adam", "--width", "4", "--networks", "3")
-    call(monkeypatch, *judged)
-    found = rcig.judge(same, spots(30, 30), "inner_adam", width=4, networks=3)
+    call(monkeypatch, "judge", "set", "--protocol", "inner_adam", "--width", "4", "--networks", "3")
+    found = rcig.judge(same, Path("mine.npz"), "inner_adam", width=4, networks=3)
     said = f"{100 * found.mean:.1f} ± {100 * found.deviation:.1f} % (3 networks of width 4, inner_adam)"
     assert f"set: test accuracy {said}" in capsys.readouterr().out
     call(monkeypatch, "show", "set")
@@ -54,20 +53,47 @@ def test_from_images_to_accuracy(
     assert (folder / "again" / "set.npz").read_bytes() == (folder / "set" / "set.npz").read_bytes()
 
 
-def test_a_set_is_judged_on_its_own_dataset_where_none_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_what_is_judged_on_what(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours on their own dataset where none is named, on which theirs must be; a set of others is read as it is said."""
+    asked: list[object] = []
+    ours = rcig.distil(*spots(60, 0), "random_real")
+    rcig.export(ours, "ours")
+    rcig.export(ours._replace(meta=ours.meta | {"own": {"path": "leaves"}}), "own")
+    (folder / "theirs.pt").touch()
 
-    def judge(distilled: object, on: object, protocol: str, **settings: int) -> None:
+    def judge(distilled: object, on: object, protocol: str, **settings: int) -> Accuracy:
         asked.append((on, protocol, settings))
-        raise rcig.__main__.DataError("that will do")
+        return Accuracy.of(np.array([0.5]), protocol, 4)
 
-    rcig.export(rcig.distil(*spots(60, 0), "random_real"), "set")
+    def read(path: str, dataset: str, **settings: object) -> DistilledSet:
+        asked.append((path, dataset, settings))
+        return ours
+
     monkeypatch.setattr(rcig, "judge", judge, raising=False)
-    for more in ((), ("--dataset", "digits")):
-        with pytest.raises(SystemExit):
-            call(monkeypatch, "judge", "set", *more)
+    monkeypatch.setattr(rcig, "read", read, raising=False)
+    for more in (
+        ("ours",),
+        ("ours", "--dataset", "digits"),
+        ("own",),
+        ("theirs.pt", "--dataset", "digits"),
+        ("ours/set.npz", "--dataset", "digits", "--space", "kornia_zca", "--labels", "logits"),
+    ):
+        call(monkeypatch, "judge", *more)
     settings = {"width": 128, "networks": 2}
-    assert asked == [("yours", "loo2023", settings), ("digits", "loo2023", settings)]
+    on_digits = ("digits", "loo2023", settings)
+    assert asked == [
+        ("yours", "loo2023", settings),
+        on_digits,
+        (Path("leaves"), "loo2023", settings),
+        ("theirs.pt", "digits", {"seed": 0}),
+        on_digits,
+        ("ours/set.npz", "digits", {"seed": 0, "space": "kornia_zca", "labels": "logits"}),
+        on_digits,
+    ]
+    for arguments in (("theirs.pt",), ("nothing.npz", "--dataset", "digits"), ("theirs.pt", "--space", "ours")):
+        with pytest.raises(SystemExit) as ended:
+            call(monkeypatch, "judge", *arguments)
+        assert ended.value.code == 1
 
 
 @pytest.mark.parametrize(
@@ -81,11 +107,9 @@ def test_a_set_is_judged_on_its_own_dataset_where_none_is_named(folder: Path, mo
         (("export", "nothing.npz", "."), "is the folder in which this runs, or one above it; name another folder"),
         (("export", "nothing.npz", "full"), "full: is there and is not an earlier export; name another folder"),
         (("distil", "mine.npz", "full"), "full: is there and is not an earlier export; name another folder"),
-        (("distil", "none.npz", "set"), "none.npz: no such file or folder"),
-        (("distil", "text.npz", "set"), "text.npz: expected an .npz file with images, bytes (n, h, w, c) or (n, h, w)"),
-        (("distil", "other.npz", "set"), "other.npz: expected an .npz file with images"),
-        (("distil", "pickled.npz", "set"), "images holds Python objects"),
-        (("distil", "huge.npz", "set"), "huge.npz: needs about 1048576.0 GiB more memory than it holds"),
+        (("distil", "none.npz", "set"), "none.npz"),
+        (("distil", "text.npz", "set"), "text.npz"),
+        (("add", "../x", "mine.npz"), "expected names of at most 80 letters"),
         (("distil", "mine.npz", "set", "--method", "rcgi"), "unknown method 'rcgi'; known: "),
         (("distil", "mine.npz", "set", "--steps", "0"), "rcig learns nothing in 0 steps"),
     ],
@@ -100,14 +124,7 @@ def test_what_was_foreseen_is_one_line_and_status_1(
     (folder / "full").mkdir()
     (folder / "full" / "mine.txt").touch()
     (folder / "text.npz").write_text("no arrays")
-    np.savez(folder / "other.npz", x=np.zeros(3))
-    np.savez(folder / "pickled.npz", images=np.array([None]), labels=np.zeros(1, int))
     before = sorted(folder.rglob("*"))
-    if "huge.npz" in arguments:
-        shutil.copy("mine.npz", "huge.npz")
-        monkeypatch.setattr(store, "read_array", None)  # or it would be read
-        monkeypatch.setattr("zipfile.ZipFile.getinfo", lambda archive, name: type("I", (), {"file_size": 2**49}))
-        before = sorted(folder.rglob("*"))
     with pytest.raises(SystemExit) as ended:
         call(monkeypatch, *arguments)
     assert ended.value.code == 1
@@ -127,7 +144,7 @@ def test_wrong_arguments_are_status_2(
     assert "usage: rcig" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["distil", "judge", "show", "export"])
+@pytest.mark.parametrize("verb", ["add", "distil", "judge", "show", "export"])
 def test_help_has_an_example_that_is_understood(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
 ) -> None:

@@ -169,6 +169,19 @@ def test_an_export_is_read_as_the_same_set(tmp_path: Path, channels: int) -> Non
         np.testing.assert_array_equal(whiten.to_pixels(read.whitening, read.images), distilled.pixels)
 
 
+def test_an_export_has_no_seeds_to_choose_from(tmp_path: Path) -> None:
+    rcig.export(a_set(), tmp_path)
+    with pytest.raises(StoreError, match="an export has one set; leave out the seed"):
+        rcig.load(tmp_path, seed=3)
+
+
+def test_a_meta_of_anything_is_no_whitening(tmp_path: Path) -> None:
+    distilled = a_set()._replace(whitening=None)
+    for mean in ("x", [[0.5]], [0.5, 0.5], None, {"a": 1}):
+        with pytest.warns(UserWarning, match="was left out"):
+            rcig.export(distilled._replace(meta=META | {"mean": mean, "std": [0.1]}), tmp_path)
+
+
 def test_what_anyone_reads_by_numpy_alone(tmp_path: Path) -> None:
     distilled = a_set(3)
     rcig.export(distilled, tmp_path)

@@ -1,7 +1,9 @@
 """The script of an export, in plain PyTorch: the same numbers as ours, from the same weights."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ import PIL
 import pytest
 from PIL import Image
 from test_api import spots
-from torches import in_torch, python_with_torch
+from torches import python
+from workspaces import ROOT
 
 import rcig
 from rcig import nets, recipes, train, whiten
@@ -47,6 +50,19 @@ found["end"] = net(images).detach().numpy()
 found["whitened"] = pytorch.Whitening(folder / recipe["whitening"]["file"])(given["pixels"]).numpy()
 np.savez(folder.parent / "found.npz", **found)
 """
+
+
+def in_torch(*arguments: str | Path, fails: bool = False, path: Path | None = None, cwd: Path | None = None) -> str:
+    """What a Python with PyTorch prints that is called with these arguments, or says where it must fail with status 1.
+
+    Nothing of this project can be imported there; `path`: a folder whose modules can.
+    """
+    rest = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = rest | {"OMP_NUM_THREADS": "1"} | ({} if path is None else {"PYTHONPATH": str(path)})
+    command = [python(), *arguments]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == fails, done.stdout + done.stderr
+    return done.stderr if fails else done.stdout
 
 
 def noise(channels: int, kind: whiten.Kind) -> DistilledSet:
@@ -175,12 +191,18 @@ def test_the_script_reaches_the_accuracy_of_our_networks(exported: Path, tmp_pat
     assert mean == pytest.approx(np.mean(networks), abs=0.01)
     assert expected == pytest.approx(100 * ours.mean, abs=0.01)
     assert abs(mean - expected) < 6
+    (block,) = [
+        part for part in (ROOT / "docs/pytorch.md").read_text().split("```")[1::2] if part.startswith("python\n")
+    ]
+    np.savez(tmp_path / "out" / "test.npz", images=images, labels=labels)
+    documented = in_torch("-c", block.removeprefix("python\n"), path=tmp_path / "out", cwd=tmp_path / "out")
+    assert 0.9 < float(documented) <= 1
     assert expected > 90, "a network that has learned nothing is not as good by chance"
 
 
 def test_the_script_reads_a_folder_of_pictures_as_it_reads_arrays(exported: Path, tmp_path: Path) -> None:
-    if python_with_torch() not in (None, sys.executable) and "3.11" not in in_torch("-V"):
-        pytest.skip("Pillow of this Python cannot be used there")
+    if "{}.{}.".format(*sys.version_info) not in in_torch("-V"):
+        pytest.skip("Pillow of this Python cannot be used by that which has PyTorch")
     images, labels = spots(30, 1)
     for i, (image, label) in enumerate(zip(images[..., 0], labels, strict=True)):
         folder = tmp_path / "real" / "abc"[label]
