@@ -178,7 +178,10 @@ def test_frepo_and_rcig_checkpoints(folder: Path) -> None:
         place.mkdir()
         (place / "checkpoint_100").write_bytes(flax.serialization.msgpack_serialize(state))
         (place / "checkpoint_20").write_bytes(b"not the last one")
-        for path in (place, place / "checkpoint_100"):
+        (place / "final").mkdir()
+        (place / "final" / "checkpoint_final").write_bytes((place / "checkpoint_100").read_bytes())
+        (place / "final" / "checkpoint_100").write_bytes(b"not the last one")
+        for path in (place, place / "checkpoint_100", place / "final"):
             found = rcig.read(path, "cifar10")
             check(found, OURS, LEARNED, space="ours", labels="centred")
             assert found.meta["mirror"]
@@ -311,6 +314,12 @@ def broken(folder: Path, case: str) -> str:
         array = msgpack.ExtType(1, msgpack.packb(([2], "object", bytes(16))))
         (folder / "checkpoint_1").write_bytes(msgpack.packb({"params": {"x_proto": array, "y_proto": array}}))
         return r"expected an \.npz, .*; this is none"
+    if case == "damaged":
+        np.savez(folder / "set.npz", images=PIXELS, labels=CLASSES)
+        content = (folder / "set.npz").read_bytes()
+        at = content.index(PIXELS.tobytes())
+        (folder / "set.npz").write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        return r"a damaged file \(Bad CRC-32 for file 'images\.npy'\); fetch it again"
     if case == "pickle":
         (folder / "data.pt").write_bytes(pickle.dumps(os.getcwd.__call__, 0))
         return r"it would call \S+ when it is loaded, so nothing of it was"
@@ -320,7 +329,7 @@ def broken(folder: Path, case: str) -> str:
 CASES = ["text", "cut", "large", "transparent", "16 bits", "outside", "absolute", "no columns", "no labels", "two sets"]
 
 
-@pytest.mark.parametrize("case", [*CASES, "checkpoint", "checkpoint of objects", "pickle", "empty"])
+@pytest.mark.parametrize("case", [*CASES, "checkpoint", "checkpoint of objects", "damaged", "pickle", "empty"])
 def test_what_cannot_be_read_is_named(case: str, folder: Path) -> None:
     message = broken(folder, case)
     with pytest.raises(ParamsError, match=rf"^external set .*/set: .*{message}") as error:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rcig import resources
-from rcig.errors import ParamsError
+from rcig.errors import Foreseen, ParamsError
 
 
 class Data(NamedTuple):
@@ -47,7 +47,12 @@ def read(images: Stored, labels: Stored, data: Data, count: int | None = None) -
         raise ParamsError(f"expected labels ({n},) or ({n}, {classes}), got {labels.shape}; correct the file")
     needed = 2 * n * h * w * c * max(4, images.dtype.itemsize)
     resources.refuse(f"{n} images", "the size of the set", needed, resources.on_host())
-    x, y = images.read(), labels.read()
+    try:
+        x, y = images.read(), labels.read()
+    except Foreseen:
+        raise
+    except Exception as error:  # whatever NumPy, zipfile or the system raise for numbers that are not there
+        raise ParamsError(f"a damaged file ({' '.join(str(error).split())}); fetch it again") from None
     axes = forms[images.shape] if images.shape != (n, h, w, c) else None
     x = (x if axes is None else x.transpose(axes)).reshape(n, h, w, c)
     if x.dtype != np.uint8 and x.dtype.kind != "f":

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rcig import store
-from rcig.errors import ParamsError
+from rcig.errors import Foreseen, ParamsError
 from rcig.external import pictures, torch_files
 from rcig.external.arrays import Data, Stored
 from rcig.external.labels import Kind
@@ -53,7 +53,7 @@ def find(path: Path, data: Data, seed: int) -> Found:
     """
     try:
         return (_folder if path.is_dir() else _file)(path, data, seed)
-    except ParamsError:
+    except Foreseen:
         raise
     except OSError as error:
         raise ParamsError(f"{error.strerror or error}; correct the path, or the file") from None
@@ -81,8 +81,9 @@ def _folder(folder: Path, data: Data, seed: int) -> Found:
         return tensors(here)
     if parquet := [path for path in files if path.suffix == ".parquet"]:
         return Found(*pictures.of_parquet(parquet, data), space="bytes")
-    if checkpoints := [path for path in here if re.fullmatch(r"checkpoint_[\d.]+", path.name)]:
-        return checkpoint(checkpoints[-1])  # as Flax takes it
+    for wanted in (r"checkpoint_final", r"checkpoint_[\d.]+"):
+        if checkpoints := [path for path in here if re.fullmatch(wanted, path.name)]:
+            return checkpoint(checkpoints[-1])  # of the last step
     if several := [path for path in here if path.suffix in (".pt", ".pth", ".npz")]:
         return _file(_only(several), data, seed)
     return Found(*pictures.of_folder(folder, files, data), space="bytes")
@@ -122,7 +123,7 @@ def of_torch(path: Path, seed: int) -> Found:
         images, labels = (_stored(whole[name]) for name in _pair(set(whole)))
         return Found(images, labels)
     images, labels = map(_stored, whole)
-    factor = re.search(r"factor(\d+)", str(path))
+    factor = re.search(r"factor([1-9])(?!\d)", str(path))
     return Found(images, labels, "brightness", "mean_std", factor=int(factor[1]) if factor else 1)
 
 
