@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torches
 from PIL import Image
+from test_torch_files import tensor_pickle, zipped
 from workspaces import ROOT, read_settings, save_settings, sections
 
 import rcig
@@ -319,7 +320,12 @@ def broken(folder: Path, case: str) -> str:
         content = (folder / "set.npz").read_bytes()
         at = content.index(PIXELS.tobytes())
         (folder / "set.npz").write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-        return r"a damaged file \(Bad CRC-32 for file 'images\.npy'\); fetch it again"
+        return r"this is none \(Bad CRC-32 for file 'images\.npy'\)"
+    if case == "lacking":
+        images = tensor_pickle(size=1152, shape=(6, 8, 8, 3), strides=(192, 24, 3, 1))
+        zipped(folder / "images_best.pt", images)
+        zipped(folder / "labels_best.pt", tensor_pickle(size=6, shape=(6,)), **{"0": bytes(24)})
+        return r"a damaged file \(.*archive/data/0.*\); fetch it again"
     if case == "pickle":
         (folder / "data.pt").write_bytes(pickle.dumps(os.getcwd.__call__, 0))
         return r"it would call \S+ when it is loaded, so nothing of it was"
@@ -329,7 +335,9 @@ def broken(folder: Path, case: str) -> str:
 CASES = ["text", "cut", "large", "transparent", "16 bits", "outside", "absolute", "no columns", "no labels", "two sets"]
 
 
-@pytest.mark.parametrize("case", [*CASES, "checkpoint", "checkpoint of objects", "damaged", "pickle", "empty"])
+@pytest.mark.parametrize(
+    "case", [*CASES, "checkpoint", "checkpoint of objects", "damaged", "lacking", "pickle", "empty"]
+)
 def test_what_cannot_be_read_is_named(case: str, folder: Path) -> None:
     message = broken(folder, case)
     with pytest.raises(ParamsError, match=rf"^external set .*/set: .*{message}") as error:
