@@ -332,7 +332,10 @@ def broken(folder: Path, case: str) -> str:
     return r"expected metadata\.csv or labels\.csv with pictures, or a folder of pictures for each class"
 
 
-CASES = ["text", "cut", "large", "transparent", "16 bits", "outside", "absolute", "no columns", "no labels", "two sets"]
+CASES = [
+    *("text", "cut", "large", "transparent", "16 bits", "outside", "absolute", "no columns", "no labels", "two sets"),
+    *("checkpoint", "checkpoint of objects", "damaged", "lacking", "pickle", "empty"),
+]
 
 
 @pytest.mark.parametrize(
