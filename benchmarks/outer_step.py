@@ -167,7 +167,7 @@ def make_setup(
 
     return Setup(
         shape=dataset.shape,
-        classes=dataset.classes,
+        class_names=[str(i) for i in range(dataset.classes)],
         images=images,
         steps=steps,
         mirror=dataset.mirror,

@@ -1,34 +1,48 @@
 """The verbs for arrays: distil a set of your own images, and judge any set. The pipeline's stages do not use them."""
 
+import dataclasses
 import math
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
 
-from rcig import passes, plan, strict, whiten
-from rcig.data import real, splits
-from rcig.data.settings import Dataset
+from rcig import passes, plan, store, strict, whiten
+from rcig.data import own, real, sources, splits
+from rcig.data.looking import decide, depth, usual
+from rcig.data.settings import Dataset, Own
 from rcig.errors import DataError, ParamsError
-from rcig.fields import NOT_NEGATIVE, check_name, shown
+from rcig.external import spaces
+from rcig.fields import NOT_NEGATIVE, build, check_name, shown
 from rcig.judging.evaluate import Evaluate, by_protocol
 from rcig.judging.subject import Judged, Subject
 from rcig.methods import saved
 from rcig.run import distil as runs
-from rcig.run.task import source_of
+from rcig.run.task import prepared, source_of
 from rcig.sets import DistilledSet
 
 YOURS = "yours"
 """the name of arrays where a name is asked for"""
 
 
+class Yours(NamedTuple):
+    """Labelled images of a caller, and what is known of them."""
+
+    split: splits.Split
+    class_names: list[str]
+    dataset: Dataset
+    origin: dict[str, Any]
+    """where they lie, as rcig.data.settings.Own has it; empty of arrays"""
+
+
 def distil(
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: np.ndarray | str | Path,
+    labels: np.ndarray | None = None,
     method: str = "rcig",
     images_per_class: int = 1,
     *,
@@ -42,9 +56,13 @@ def distil(
 ) -> DistilledSet:
     """A distilled set of uint8 images (n, h, w, c) or (n, h, w), square, and their class numbers (n,) from 0 on.
 
+    In place of arrays `images` may be a path, without labels: a folder of folders of classes, an .npz file, a local
+    Hugging Face dataset or a prepared one of tensorflow-datasets, see docs/your-images.md. Its test part is not used.
+
     `steps` outer steps by networks of that `width`. `settings` are the method's, see its file in rcig/methods;
     `experiment` has more of an experiment's, as in params.yaml: {"loop": {"batch_size": 64}, "basis": 9}; `dataset`
-    what is known of the images, see rcig.data.settings.Dataset, where it is not to be what `described` finds.
+    what is known of the images, see rcig.data.settings.Dataset, where it is not to be what `described` finds, and of a
+    path what rcig.data.settings.Own has.
 
     A tenth of the images is held out; the accuracy on it is reported on the way to standard error. Raises DataError and
     ParamsError, which are ValueErrors, for arrays and settings that cannot be used.
@@ -53,23 +71,48 @@ def distil(
     >>> distilled.images.shape, distilled.pixels.dtype
     ((10, 28, 28, 1), dtype('uint8'))
     """
+    given = _mapping("dataset", {} if dataset is None else dataset)
+    with tempfile.TemporaryDirectory() as folder:
+        if isinstance(images, str | Path):
+            yours = _on_disk(images, labels, given, Path(folder))
+        else:
+            yours = _in_memory(images, labels, given)
+        if class_names is not None:
+            yours = yours._replace(class_names=_names(class_names, yours.dataset.classes))
+        raw = {"dataset": YOURS, "images_per_class": images_per_class, "method": method, "size": YOURS, "seeds": [seed]}
+        more = _mapping("experiment", {} if experiment is None else experiment)
+        for key in raw.keys() & more.keys():
+            raise ParamsError(f"distil.experiment.{key}: is another argument's, or that of your images; leave it out")
+        entry = strict.merged({"width": width, "loop": {"steps": steps}, "settings": settings}, more, raw)
+        run = plan.resolve("distil", entry, {YOURS: yours.dataset}, {YOURS: {}}).run
+        loaded = prepared(run, real.from_arrays(*yours.split, yours.class_names, yours.dataset))
+        with jax.set_mesh(passes.all_devices()):
+            made = runs.distil(source_of(run, yours.dataset, loaded), run, Path(folder), method, show=_told)
+    meta = runs.meta(made, loaded, {"code": None, "data": None}) | {"depth": yours.dataset.depth} | yours.origin
+    arrays = runs.arrays(made, loaded, meta)
+    return DistilledSet(arrays["images"][0], arrays["labels"][0], arrays["pixels"][0], meta, loaded.whitening)
+
+
+def _in_memory(images: Any, labels: Any, given: Mapping[str, Any]) -> Yours:
     images, labels = _checked(images, labels)
     if labels.max() >= len(labels):
         raise DataError(f"labels: expected class numbers below {len(labels)}, one image of each, got {labels.max()}")
-    known_data = described(images, labels, {} if dataset is None else dataset)
-    names = _names(class_names, known_data.classes)
-    raw = {"dataset": YOURS, "images_per_class": images_per_class, "method": method, "size": YOURS, "seeds": [seed]}
-    more = _mapping("experiment", {} if experiment is None else experiment)
-    for key in raw.keys() & more.keys():
-        raise ParamsError(f"distil.experiment.{key}: is another argument's, or that of your images; leave it out")
-    entry = strict.merged({"width": width, "loop": {"steps": steps}, "settings": settings}, more, raw)
-    run = plan.resolve("distil", entry, {YOURS: known_data}, {YOURS: {}}).run
-    loaded = real.from_arrays(images, labels, names, known_data)
-    with jax.set_mesh(passes.all_devices()), tempfile.TemporaryDirectory() as folder:
-        made = runs.distil(source_of(run, known_data, loaded), run, Path(folder), method, show=_told)
-    meta = runs.meta(made, loaded, {"code": None, "data": None}) | {"depth": known_data.depth}
-    arrays = runs.arrays(made, loaded, meta)
-    return DistilledSet(arrays["images"][0], arrays["labels"][0], arrays["pixels"][0], meta, loaded.whitening)
+    dataset = described(images, labels, given)
+    return Yours(splits.Split(images, labels), _names(None, dataset.classes), dataset, {})
+
+
+def _on_disk(path: str | Path, labels: Any, given: Mapping[str, Any], folder: Path) -> Yours:
+    """The training images at a path, which stay in a file of the folder and are read when they are looked at."""
+    if labels is not None:
+        raise DataError(f"labels: those of {path} are read there; leave them out")
+    opened, looked, listed = decide(str(path), given, "dataset")
+    if looked.broken:
+        raise DataError(own.unreadable(str(path), looked.broken))
+    train = own.open_dataset(listed.own, listed.resolution, listed.channels).train
+    sources.write(folder / "train.npz", train, opened.class_names)
+    arrays = store.load(folder / "train.npz", store.SPLIT)
+    split = splits.Split(arrays["images"], arrays["labels"])
+    return Yours(split, opened.class_names, listed.dataset, {"own": dataclasses.asdict(listed.own)})
 
 
 def described(images: np.ndarray, labels: np.ndarray, given: Mapping[str, Any] = {}) -> Dataset:
@@ -78,25 +121,11 @@ def described(images: np.ndarray, labels: np.ndarray, given: Mapping[str, Any] =
     Colour images are whitened by ZCA and used with their mirror images, grey ones by mean and deviation alone.
     """
     _, side, _, channels = images.shape
-    found = {
-        "resolution": side,
-        "channels": channels,
-        "classes": int(labels.max()) + 1,
-        "depth": depth(side),
-        "whitening": "standard" if channels == 1 else "zca",
-        "mirror": channels > 1,
-        "l2_rate": 5e-4,
-        "held_out": 0.1,
-    }
+    found = usual(side, channels, int(labels.max()) + 1)
     known_data = strict.parse(Dataset, strict.merged(found, _mapping("dataset", given)), "dataset")
     if known_data.shape != images.shape[1:]:
         raise DataError(f"dataset: says images {known_data.shape}, these are {images.shape[1:]}; leave it out")
     return known_data
-
-
-def depth(resolution: int) -> int:
-    """Stages of the convolutional network, after which images are about 4 pixels wide, as in the paper."""
-    return max(1, round(math.log2(resolution)) - 2)
 
 
 class Accuracy(NamedTuple):
@@ -107,11 +136,19 @@ class Accuracy(NamedTuple):
     """sample standard deviation; NaN of one network"""
     networks: np.ndarray
     """(k,)"""
+    protocol: str
+    width: int
+
+    @classmethod
+    def of(cls, networks: np.ndarray, protocol: str, width: int) -> "Accuracy":
+        """Of the accuracies of k networks."""
+        deviation = float(networks.std(ddof=1)) if len(networks) > 1 else math.nan
+        return cls(float(networks.mean()), deviation, networks, protocol, width)
 
 
 def judge(
     distilled: DistilledSet,
-    on: str | tuple[np.ndarray, np.ndarray],
+    on: str | Path | tuple[np.ndarray, np.ndarray],
     protocol: str = "loo2023",
     *,
     width: int = 128,
@@ -120,9 +157,11 @@ def judge(
 ) -> Accuracy:
     """Test accuracy of networks that are trained on nothing but the set, by a protocol of rcig.judging.protocols.
 
-    `on`: the name of a dataset that the pipeline has prepared in this folder, or test images and class numbers as for
-    `distil`, which are whitened as the set was. Raises DataError for images of another shape or more classes,
-    ParamsError for an unknown protocol and where the whitening is not known, and StoreError where it is another one.
+    `on`: the name of a dataset that the pipeline has prepared in this folder; test images and class numbers as for
+    `distil`; or, as a Path, the images on disk that the set was distilled from. The last two are whitened as it was.
+
+    Raises DataError for images of another shape or more classes, ParamsError for an unknown protocol and where the
+    whitening is not known, and StoreError where it is another one.
 
     >>> rcig.judge(distilled, (test_images, test_labels), width=32).mean
     0.87
@@ -130,15 +169,19 @@ def judge(
     settings = strict.parse(Evaluate, {"protocols": [protocol], "width": width, "networks": networks}, "judge")
     seed = strict.convert(Annotated[int, NOT_NEGATIVE], seed, "judge.seed")
     _check_usable(distilled)
-    if not isinstance(on, str | tuple) or (isinstance(on, tuple) and len(on) != 2):
-        raise DataError(f"judge: expected on to be a dataset's name or (images, labels), got {shown(on)}")
-    classes, shape = distilled.labels.shape[1], distilled.images.shape[1:]
+    if not isinstance(on, str | Path | tuple) or (isinstance(on, tuple) and len(on) != 2):
+        raise DataError(f"judge: expected on to be a dataset's name, a Path or (images, labels), got {shown(on)}")
+    classes, shape, meta = distilled.labels.shape[1], distilled.images.shape[1:], distilled.meta
+    train: Callable[[], splits.Split] | None = None
     if isinstance(on, str):
         check_name("judge.on", on)
         test, _ = real.load_split(on, "test")
-        whitening = real.load_whitening(on)
+        train = partial(_train, on)
+        whitening = distilled.whitening
+        if whitening is None or meta["method"] != "external":
+            whitening = spaces.of_set(meta, real.load_whitening(on), lambda: train().images)
     else:
-        test = splits.Split(*_checked(*on))
+        test = _test_part(on, distilled.meta, shape) if isinstance(on, Path) else splits.Split(*_checked(*on))
         if distilled.whitening is None:
             raise ParamsError("judge: the whitening of this set is not known; give the name of its dataset as `on`")
         whitening = distilled.whitening
@@ -147,7 +190,7 @@ def judge(
             f"judge: the set has images {shape} of {classes} classes, the test images are {test.images.shape[1:]} of"
             f" {test.labels.max() + 1}; judge it on its own dataset"
         )
-    meta, parts = distilled.meta, {"images": distilled.images[None], "pixels": distilled.pixels[None]}
+    parts = {"images": distilled.images[None], "pixels": distilled.pixels[None]}
     saved.check_whitening(f"judge on {on if isinstance(on, str) else 'arrays'}", parts, meta, whitening)
     given = {"mirror": meta.get("mirror", False), "depth": meta.get("depth", depth(shape[0]))}
     dataset = described(test.images, test.labels, given | {"classes": classes})
@@ -161,9 +204,23 @@ def judge(
         splits.whole(test),
         meta["class_names"],
         meta,
+        train=train,
     )
-    values = np.array([row["value"] for row in by_protocol(subject, settings, *settings.protocols).rows])
-    return Accuracy(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan, values)
+    found = by_protocol(subject, settings, *settings.protocols).rows
+    return Accuracy.of(np.array([row["value"] for row in found]), protocol, found[0]["width"])
+
+
+def _test_part(path: Path, meta: Mapping[str, Any], shape: tuple[int, ...]) -> splits.Split:
+    """The test images at the path that a set was distilled from, reduced as those were."""
+    said = meta.get("own", {})
+    if said.get("path") != str(path):
+        raise DataError(f"judge: the set was not distilled from {path}, but {said.get('path', 'arrays')}; give that")
+    test = own.open_dataset(build(Own, said), shape[0], shape[2]).test
+    return splits.Split(*(np.concatenate(arrays) for arrays in zip(*test.chunks(), strict=True)))
+
+
+def _train(dataset: str) -> splits.Split:
+    return real.load_split(dataset, "train")[0]
 
 
 def _check_usable(distilled: Any) -> None:

@@ -21,7 +21,7 @@ from ruamel.yaml.error import YAMLError
 
 from rcig import fingerprint, planned, strict
 from rcig.data import catalogue
-from rcig.data.settings import Dataset
+from rcig.data.settings import NOTHING, Dataset, Listed
 from rcig.errors import ParamsError
 from rcig.fields import POSITIVE, check_name, known, shown
 from rcig.judging.cross_architecture import CrossArch
@@ -45,8 +45,8 @@ STEPS = {
     "imagewoof": {1: 6000, 10: 3000},
 }
 """outer steps of the paper by dataset and images per class (Loo et al. 2023, table 7): `steps: published`"""
-NOTHING = "inputs/none"
-"""the file that an experiment needs which needs none"""
+MADE = ("artifacts", "results", "reports", "plan.json", "dvc.lock", "rcig", "stages")
+"""what stages write, or depend on as a whole"""
 DEFAULTS: dict[str, Any] = {
     "seeds": [0],
     "chunk": None,
@@ -70,7 +70,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
 class Params:
     """The sections of params.yaml. Of `shared`, which holds anchors only, nothing is read but where they are used."""
 
-    datasets: dict[str, Dataset]
+    datasets: dict[str, Listed]
     sizes: dict[str, dict[str, Any]]
     """what experiments of one size have in common"""
     full_dataset: dict[str, FullDataset]
@@ -124,8 +124,7 @@ def make(params: Params, root: Path = Path()) -> dict[str, Any]:
 
 def _make(params: Params, root: Path) -> dict[str, Any]:
     for name, dataset in params.datasets.items():
-        known(f"datasets.{name}", "dataset", name, catalogue.SOURCES)
-        catalogue.check(name, dataset)
+        _check_source(f"datasets.{name}", name, dataset, root)
         _check_depth(f"datasets.{name}", dataset)
     for name, size in params.sizes.items():
         _check_size(f"sizes.{name}", size)
@@ -148,12 +147,16 @@ def _make(params: Params, root: Path) -> dict[str, Any]:
     def judged(stage: str, settings: str, names: Iterable[str]) -> dict[str, Any]:
         return members(stage, {name: _judging(params, name, experiments[name], settings) for name in names})
 
-    datasets = {name: dataclasses.asdict(one) for name, one in params.datasets.items()}
+    datasets = {name: dataclasses.asdict(one.dataset) for name, one in params.datasets.items()}
+    own = {name: dataclasses.asdict(one.own) for name, one in params.datasets.items()}
+    tested_on = {name: catalogue.source_of(name, one.own).test for name, one in params.datasets.items()}
     raw = ("resolution", "channels", "classes", "whitening")
     method = "rcig.methods.{}".format
     return {
-        "preprocess": members("preprocess", {d: {key: one[key] for key in raw} for d, one in datasets.items()}),
-        "describe": members("describe", datasets),
+        "preprocess": members(
+            "preprocess", {d: {key: one[key] for key in raw} | {"own": own[d]} for d, one in datasets.items()}
+        ),
+        "describe": members("describe", {d: {"dataset": one, "own": own[d]} for d, one in datasets.items()}),
         "full_dataset": members(
             "full_dataset",
             {
@@ -169,7 +172,9 @@ def _make(params: Params, root: Path) -> dict[str, Any]:
             )
             for name, one in experiments.items()
         },
-        "picture": members("picture", {name: {} for name in experiments}),
+        "picture": members(
+            "picture", {name: {"tested_on": tested_on[one.run.dataset]} for name, one in experiments.items()}
+        ),
         "evaluate": judged("evaluate", "evaluate", experiments),
         "cross_arch": judged("cross_arch", "cross_arch", asked["cross_arch"]),
         "attack": judged("attack", "attack", asked["attack"]),
@@ -300,6 +305,25 @@ def _loop(where: str, loop: Any, dataset: str, images_per_class: int) -> Any:
     return dict(loop) | {"steps": steps[images_per_class]}
 
 
+def _check_source(where: str, name: str, listed: Listed, root: Path) -> None:
+    """Raise ParamsError for a dataset that the catalogue has no images of, or of which it has others."""
+    if listed.known:
+        if name not in catalogue.SOURCES:
+            raise ParamsError(
+                f"{where}: unknown dataset; known: {', '.join(sorted(catalogue.SOURCES))}; of images of your own, give"
+                " source and path, as `python -m rcig add` does"
+            )
+        catalogue.check(name, listed)
+        return
+    if name in catalogue.SOURCES:
+        raise ParamsError(f"{where}: is the name of a known dataset; give images of your own another")
+    _check_path(f"{where}.path", listed.path)
+    if listed.path.split("/")[0] in MADE:
+        raise ParamsError(f"{where}.path: {listed.path} lies where the pipeline writes; put the images below inputs/")
+    if not (root / listed.path).exists() and not (root / f"{listed.path}.dvc").is_file():
+        raise ParamsError(f"{where}.path: no file or folder {listed.path}; correct it, or put the images there")
+
+
 def _check_depth(where: str, dataset: Dataset) -> None:
     side = dataset.resolution + (4 if dataset.channels == 1 else 0)  # grey images are padded, see rcig.nets.conv
     if side >> dataset.depth == 0:
@@ -394,7 +418,8 @@ def _check_needs(
     if run.needs in makers and run.needs.startswith(other):
         raise ParamsError(f"{where}.needs: expected a file as those of {folder}, got {run.needs}; name one of these")
     if run.needs not in makers:
-        if not (root / run.needs).is_file() and not (root / f"{run.needs}.dvc").is_file():
+        found = (root / run.needs).exists() if run.module == "external" else (root / run.needs).is_file()
+        if not found and not (root / f"{run.needs}.dvc").is_file():
             raise ParamsError(
                 f"{where}.needs: no file {run.needs}, and no stage makes one of that name; correct it, or pin the"
                 f" file by `dvc add {shlex.quote(run.needs)}`"
@@ -435,7 +460,7 @@ def _judging(params: Params, name: str, one: Experiment, settings: str) -> dict[
         raise ParamsError(f"experiments.{name}.{settings}: missing; give it there or in sizes.{one.run.size}")
     judged = Judged(one.run.dataset, one.run.images_per_class, one.run.seeds, one.run.mirror)
     return {
-        "dataset": dataclasses.asdict(params.datasets[one.run.dataset]),
+        "dataset": dataclasses.asdict(params.datasets[one.run.dataset].dataset),
         "judged": dataclasses.asdict(judged),
         settings: dataclasses.asdict(one.judging[settings]),
     }
@@ -472,7 +497,7 @@ def study_of(params: Params, name: str) -> Study:
         for settings, point in _points(f"{where}.grids[{i}]", base, grid, params.datasets[base.dataset].classes):
             points.setdefault(settings, point)
     varied = tuple(dict.fromkeys(name for grid in entry.grids for name in grid))
-    dataset = params.datasets[base.dataset]
+    dataset = params.datasets[base.dataset].dataset
     return Study(dataset, base, varied, tuple(points.values()), entry.figure, entry.timing_steps)
 
 

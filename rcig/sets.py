@@ -33,15 +33,18 @@ class DistilledSet(NamedTuple):
     meta: dict[str, Any]
     """dataset, class_names, method, settings, seeds, …"""
     whitening: "Whitening | None" = None
-    """of the images, where it is at hand: of sets that `rcig.distil` has just made"""
+    """of the images, where it is at hand: of sets that `rcig.distil` or `rcig.read` has just made, and exports"""
 
 
-def load(name: str, source: str | Path = ".", revision: str | None = None, seed: int | None = None) -> DistilledSet:
+def load(
+    name: str | Path, source: str | Path = ".", revision: str | None = None, seed: int | None = None
+) -> DistilledSet:
     """A distilled set.
 
-    `name` is that of its experiment, or the path of an .npz file. `source` is the repository that holds it: a folder,
-    or the address of a git repository, of which `revision` may name a commit, branch or tag. What is not in the folder
-    itself comes from DVC's cache or remote. `seed`: one of meta["seeds"], else the first.
+    `name` is that of its experiment, or the path of an .npz file or of what `rcig.export` has written. `source` is the
+    repository that holds it: a folder, or the address of a git repository, of which `revision` may name a commit,
+    branch or tag. What is not in the folder itself comes from DVC's cache or remote. `seed`: one of meta["seeds"], else
+    the first; an export has one set only.
 
     Raises StoreError for a set that is not there, naming those that are, and for a damaged one.
     """
@@ -50,6 +53,12 @@ def load(name: str, source: str | Path = ".", revision: str | None = None, seed:
             raise StoreError(f"load: expected {what} as text, got {given!r}")
     if Path(name).suffix == ".npz":
         return _read(Path(name), seed)
+    if os.path.exists(Path(name) / "recipe.json"):
+        if seed is not None:
+            raise StoreError(f"{name}: an export has one set; leave out the seed")
+        from rcig import exported  # which needs JAX
+
+        return exported.read(Path(name))
     local = Path(source) / FOLDER / f"{name}.npz"
     if revision is not None and revision.startswith("-"):
         raise StoreError(f"revision {revision!r}: no name of a commit, branch or tag; give one")
@@ -57,14 +66,19 @@ def load(name: str, source: str | Path = ".", revision: str | None = None, seed:
         return _read(local, seed)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / f"{name}.npz"
-        copy.write_bytes(_fetch(name, str(source), revision))
+        copy.write_bytes(_fetch(str(name), str(source), revision))
         try:
             return _read(copy, seed)
         except StoreError as error:
             raise StoreError(str(error).replace(str(copy), f"{FOLDER}/{name}.npz of {source}")) from None
 
 
-def card(distilled: DistilledSet, summary: Mapping[str, Any] | None = None, picture: str | None = None) -> str:
+def card(
+    distilled: DistilledSet,
+    summary: Mapping[str, Any] | None = None,
+    picture: str | None = None,
+    tested_on: str | None = None,
+) -> str:
     """What a set is and how it came about, in Markdown; `summary` is that of stages.distill, `picture` a path."""
     meta, (count, height, width, channels) = distilled.meta, distilled.pixels.shape
     facts = {
@@ -72,6 +86,8 @@ def card(distilled: DistilledSet, summary: Mapping[str, Any] | None = None, pict
         f" {len(meta['class_names'])} classes",
         "seeds": ", ".join(map(str, meta["seeds"])),
     } | {name: f"`{meta[name]}`" for name in ("code", "data") if name in meta}
+    if tested_on is not None:
+        facts["tested on"] = escape.markdown(tested_on)
     if summary is not None:
         held_out = summary["heldout_accuracy"]
         facts |= {
@@ -115,9 +131,14 @@ def _read(path: Path, seed: int | None) -> DistilledSet:
 
 def _fetch(name: str, source: str, revision: str | None) -> bytes:
     """The file's content by way of DVC."""
-    from dvc.api import DVCFileSystem
-
     where = f"{source} at {revision}" if revision else source
+    try:
+        from dvc.api import DVCFileSystem
+    except ImportError:
+        raise StoreError(
+            f"no distilled set {name!r} in {where}, and to fetch it needs DVC: pip install 'rcig[pipeline]'; or give"
+            " the path of an .npz file or of an export"
+        ) from None
     try:
         with tempfile.TemporaryDirectory() as clone:
             root = source

@@ -226,6 +226,21 @@ def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
+def rows(archive: zipfile.ZipFile, name: str) -> Iterator[np.ndarray]:
+    """The same along its first axis, one after the other: the array is never in memory as a whole.
+
+    Raises ValueError also for an array in Fortran's order, and zipfile's errors for a member that is damaged.
+    """
+    dtype, (count, *shape), by_columns = declared(archive, name)
+    if by_columns:
+        raise ValueError(f"{name} is in Fortran's order")
+    size = math.prod(shape) * dtype.itemsize
+    with archive.open(f"{name}.npy") as file:
+        _read_header(file)
+        for _ in range(count):
+            yield np.frombuffer(file.read(size), dtype).reshape(shape)
+
+
 UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
     *(ValueError, TypeError, KeyError, RuntimeError),
@@ -292,26 +307,38 @@ def load_distilled(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     Raises StoreError for numbers that are not finite and for a meta that does not say whose sets they are.
     """
     arrays = load(path, DISTILLED)
+    check_finite(path, arrays, LEARNED)
+    seeds, _, classes = arrays["labels"].shape
     fix = "remove it and run `dvc repro`, or `dvc pull`"
-    for name in LEARNED:
+    return arrays, read_meta(path, arrays["meta"], {"seeds": seeds, "class_names": classes}, fix)
+
+
+def check_finite(path: Path, arrays: Mapping[str, np.ndarray], names: Iterable[str]) -> None:
+    """Raise StoreError for NaN or infinite numbers in the arrays of these names."""
+    for name in names:
         bad = np.count_nonzero(~np.isfinite(arrays[name]))
         if bad:
             raise StoreError(f"{path}: {bad} NaN or infinite {name}; remove it and distil again")
+
+
+def read_meta(path: Path, text: np.ndarray, counts: Mapping[str, int], fix: str) -> dict[str, Any]:
+    """What the array `meta` of a file says of its sets. Raises StoreError where that is not whose they are, and for
+    another number of items than `counts` has for a list."""
     try:
-        meta = json.loads(str(arrays["meta"]))
+        meta = json.loads(str(text))
     except (ValueError, RecursionError):
         raise StoreError(f"{path}: not a distilled set: its meta is no JSON; {fix}") from None
-    counts = {"seeds": arrays["labels"].shape[0], "class_names": arrays["labels"].shape[2]}
     said: dict[str, Any] = meta if isinstance(meta, dict) else {}
     for name, (kind, listed) in _SAID.items():
         value = said.get(name)
         items = value if listed and isinstance(value, list) else [value]
-        if not all(type(item) is kind for item in items) or len(items) != counts.get(name, 1):
-            words = f"{counts.get(name, 1)} of {kind.__name__}"
+        count = counts.get(name, len(items) if listed else 1)
+        if not all(type(item) is kind for item in items) or len(items) != count:
             raise StoreError(
-                f"{path}: not a distilled set: expected its meta to say {name}, {words}, got {str(value)[:80]!r}; {fix}"
+                f"{path}: not a distilled set: expected its meta to say {name}, {count} of {kind.__name__},"
+                f" got {str(value)[:80]!r}; {fix}"
             )
-    return arrays, said
+    return said
 
 
 def check(schema: Schema, arrays: Mapping[str, Any], where: str, fix: str) -> None:
@@ -351,6 +378,11 @@ def fingerprint(paths: Iterable[Path]) -> str:
         with path.open("rb") as file:
             content.update(hashlib.file_digest(file, "sha256").digest())
     return content.hexdigest()[:16]
+
+
+def files(path: Path) -> list[Path]:
+    """The file at that path, or all below that folder in the order of their names."""
+    return sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
 
 
 def load_json(path: Path) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Training networks on small labelled sets: used by the model pool, by evaluation and by the attacks."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,9 @@ STREAM = 0x74726169
 
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 """(key, images) -> images"""
+
+Mix = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+"""(key, augmented images, their centred labels) -> images and labels that a step is taken on"""
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 """(logits (n, C), centred labels (n, C)) -> mean loss"""
@@ -38,6 +42,11 @@ class TrainState(NamedTuple):
 def unchanged(key: jax.Array, images: jax.Array) -> jax.Array:
     """The augmentation that does nothing."""
     return images
+
+
+def unmixed(key: jax.Array, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The mix that is none."""
+    return images, labels
 
 
 def own_labels(labels: jax.Array) -> jax.Array:
@@ -69,6 +78,11 @@ class Schedule(NamedTuple):
     """batches are drawn without replacement, anew at every step; a smaller set is used whole"""
     augment: Augment = unchanged
     loss: Loss = mse
+    mix: Mix = unmixed
+
+
+FINAL = 0.01
+"""of the learning rate, where a cosine ends"""
 
 
 def shortened(schedule: Schedule, steps: int) -> Schedule:
@@ -79,10 +93,10 @@ def shortened(schedule: Schedule, steps: int) -> Schedule:
 
 
 def adam(warmup: float) -> Optimizer:
-    """Linear warm-up for that part of the steps, then a cosine that ends at a hundredth of the learning rate."""
+    """Linear warm-up for that part of the steps, then a cosine that ends at FINAL of the learning rate."""
 
     def optimizer(steps: int, rate: float | jax.Array) -> optax.GradientTransformation:
-        shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, round(warmup * steps), steps, 0.01)
+        shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, round(warmup * steps), steps, FINAL)
         return optax.adam(lambda step: rate * shape(step))
 
     return optimizer
@@ -93,10 +107,14 @@ def constant_adam(steps: int, rate: float | jax.Array) -> optax.GradientTransfor
     return optax.adam(rate)
 
 
-def sgd(steps: int, rate: float | jax.Array) -> optax.GradientTransformation:
-    """Momentum 0.9 and weight decay 5e-4; a tenth of the learning rate from half of the steps on."""
-    shape = optax.piecewise_constant_schedule(1.0, {steps // 2: 0.1})
-    return optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(lambda step: rate * shape(step), momentum=0.9))
+def sgd(drops: Mapping[float, float] = MappingProxyType({0.5: 0.1})) -> Optimizer:
+    """Momentum 0.9 and weight decay 5e-4; from each of these parts of the steps on, times a factor."""
+
+    def optimizer(steps: int, rate: float | jax.Array) -> optax.GradientTransformation:
+        shape = optax.piecewise_constant_schedule(1.0, {int(at * steps): factor for at, factor in drops.items()})
+        return optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(lambda step: rate * shape(step), momentum=0.9))
+
+    return optimizer
 
 
 def start(net: Net, optimizer: optax.GradientTransformation, key: jax.Array) -> TrainState:
@@ -187,6 +205,7 @@ def course(net: Net, schedule: Schedule, networks: int) -> Course:
             batch_key, augment_key = jax.random.split(jax.random.fold_in(key, i))
             images, labels = draw(batch_key, schedule.batch_size, x, y)
             images = schedule.augment(augment_key, images)
+            images, labels = schedule.mix(jax.random.fold_in(augment_key, 1), images, labels)
             return update(net, schedule.optimizer(schedule.steps, rate), state, images, labels, schedule.loss)
 
         return jax.lax.fori_loop(first, last, step, state)

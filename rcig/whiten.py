@@ -6,7 +6,7 @@ eigenvectors come from one thread; and the result is rounded to a grid, which hi
 in the last bits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import isqrt
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +23,8 @@ Kind = Literal["standard", "zca", "zca_checkerboard"]
 
 ZCA_REGULARISATION = 0.1
 """times the mean eigenvalue (Loo et al. 2023, appendix C)"""
+KORNIA_REGULARISATION = 0.1
+"""of brightness from 0 to 1, whose covariance has a mean eigenvalue of about 0.06"""
 GRID = 2.0**-16
 """of the rounded transforms"""
 BLOCK = 64
@@ -75,9 +77,36 @@ def fit(images: np.ndarray, kind: Kind) -> Whitening:
         scale = np.tile(std, len(covariance) // channels)
         covariance /= scale
         covariance /= scale[:, None]
-        forward, inverse, eigenvalues = zca_transform(covariance, rank=min(len(covariance), examples - stride**2))
+        ridge = ZCA_REGULARISATION * np.trace(covariance) / len(covariance)
+        rank = min(len(covariance), examples - stride**2)
+        forward, inverse, eigenvalues = zca_transform(covariance, ridge, rank)
     numbers = (mean / 255, std / 255, mean_image, forward, inverse, eigenvalues)
     return Whitening(*(number.astype(np.float32, copy=False) for number in numbers))
+
+
+def fit_kornia(images: np.ndarray) -> Whitening:
+    """ZCA as MTT, DATM and most of their successors have it of the library Kornia, for uint8 images (n, h, w, c).
+
+    Brightness from 0 to 1, not normalised before, less the mean image, times (Σ + 0.1 I)^(−1/2); Σ is divided by n − 1.
+    Raises DataError for one image alone, and TooLargeError where memory is too small for the matrix.
+    """
+    if len(images) < 2:
+        raise DataError("one image alone has no covariance; nothing to whiten")
+    needed = 3 * 8 * images[0].size ** 2
+    resources.refuse("whitening kornia_zca", "resolution, or take another space", needed, resources.on_host())
+    mean_image, covariance, count = block_covariance(images, 1)
+    covariance *= count / (count - 1) / 255**2
+    forward, inverse, eigenvalues = zca_transform(covariance, KORNIA_REGULARISATION, len(covariance))
+    channels = images.shape[-1]
+    numbers = (np.zeros(channels), np.ones(channels), mean_image / 255, forward, inverse, eigenvalues)
+    return Whitening(*(number.astype(np.float32, copy=False) for number in numbers))
+
+
+def channels_alone(mean: np.ndarray | Sequence[float], std: np.ndarray | Sequence[float]) -> Whitening:
+    """The transform by this mean and deviation of brightness, (c,) each."""
+    none = np.zeros((0, 0), np.float32)
+    empty = np.zeros((0, 0, len(mean)), np.float32)
+    return Whitening(np.asarray(mean, np.float32), np.asarray(std, np.float32), empty, none, none, none.ravel())
 
 
 def kind_of(whitening: Whitening) -> str:
@@ -128,13 +157,11 @@ def block_covariance(images: np.ndarray, stride: int) -> tuple[np.ndarray, np.nd
     return from_blocks(mean[None] + 128, images.shape[1:], stride)[0], moment, len(images) * blocks
 
 
-def zca_transform(covariance: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(Σ + εI)^(−1/2), its inverse and the eigenvalues, with ε = ZCA_REGULARISATION · trace(Σ)/d. Uses up `covariance`.
+def zca_transform(covariance: np.ndarray, ridge: float, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(Σ + εI)^(−1/2), its inverse and the eigenvalues, with the ridge ε. Uses up `covariance`.
 
     Directions beyond the `rank` that the number of examples allows are left as they are: nothing is known of them.
     """
-    size = len(covariance)
-    ridge = ZCA_REGULARISATION * np.trace(covariance) / size
     with threadpool_limits(1, "blas"):
         values, vectors = eigh(covariance.T, driver="evd", overwrite_a=True, check_finite=False)
         del covariance
@@ -201,8 +228,8 @@ def is_brightness(x: np.ndarray) -> bool:
     return bool(x.min() > -1 / 255 and x.max() < 1 + 1 / 255)
 
 
-def never_whitened(whitening: Whitening, x: np.ndarray) -> str | None:
-    """Why images (n, h, w, c) cannot be whitened ones, or None.
+def never_whitened(whitening: Whitening, x: np.ndarray, ridge: float | None = None) -> str | None:
+    """Why images (n, h, w, c) cannot be whitened ones, or None. `ridge`: of a whitening that is not one of `fit`.
 
     Two things are refused, whatever the scale of the images, which may drift far while they are learned:
 
@@ -219,7 +246,7 @@ def never_whitened(whitening: Whitening, x: np.ndarray) -> str | None:
     if not whitening.forward.size:
         return None
     values = whitening.eigenvalues.astype(float)
-    ridge = ZCA_REGULARISATION * values.mean()
+    ridge = ZCA_REGULARISATION * values.mean() if ridge is None else ridge
     before = (values * (values + ridge)).sum() / values.sum()
     after = values.sum() / (values / (values + ridge)).sum()
     undone = np.asarray(_times(whitening.inverse, x), float)

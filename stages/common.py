@@ -3,20 +3,16 @@
 import os
 import platform
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
-from rcig.errors import Foreseen, of_path
+from rcig.entry import end, guarded
 from rcig.fields import shown
 
 DISTILLED = Path("artifacts/distilled")
 RESULTS = Path("results")
 COMPILED = Path(".cache/jax")
 """compiled code, kept for the next time; by machine, as folders may be shared by several"""
-
-FORMAT = warnings.formatwarning
 
 
 def run(main: Callable[..., None]) -> None:
@@ -32,32 +28,12 @@ def run(main: Callable[..., None]) -> None:
         print(f"usage: {' '.join([call, *wanted])}\n\n{words}")
         return
     if len(given) != len(wanted) or any(one.startswith("-") for one in given):
-        _end(
+        end(
             f"expected {' '.join(wanted) or 'no argument'}, got {shown(given) if given else 'none'}; try {call} --help",
             2,
         )
     _keep_compiled()
-    warnings.formatwarning = in_one_line
-    try:
-        main(*given)
-    except Foreseen as error:
-        _end(str(error), 1)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        _end(of_path(error), 1)
-
-
-def in_one_line(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-) -> str:
-    """A warning that is meant for people is one line, without the place in the code; others are as ever."""
-    return f"warning: {message}\n" if category is UserWarning else FORMAT(message, category, filename, lineno, line)
-
-
-def _end(error: str, status: int) -> NoReturn:
-    print("error:", " ".join(error.split()), file=sys.stderr)
-    sys.exit(status)
+    guarded(main, *given)
 
 
 def _keep_compiled() -> None:

@@ -3,12 +3,15 @@
 Example: python -m stages.describe mnist_sample
 """
 
+import warnings
+from dataclasses import dataclass
+
 import numpy as np
 
 from rcig import planned, store, whiten
 from rcig.data import catalogue, facts, splits
 from rcig.data.real import load_split, load_whitening
-from rcig.data.settings import Dataset
+from rcig.data.settings import Dataset, Own
 from rcig.report.drawing import image_grid
 from stages.common import RESULTS, run
 
@@ -16,15 +19,24 @@ SHOWN = 10
 """images of the picture, of the first classes"""
 
 
+@dataclass(frozen=True)
+class Described:
+    """What the stage reads of plan.json."""
+
+    dataset: Dataset
+    own: Own
+
+
 def main(name: str) -> None:
-    dataset, code = planned.read("describe", name, Dataset)
+    settings, code = planned.read("describe", name, Described)
+    dataset = settings.dataset
     (train, class_names), (test, _) = (load_split(name, part, dataset) for part in ("train", "test"))
     whitening = load_whitening(name, dataset)
     chosen = splits.sample_per_class(train.labels, 1, dataset.classes, seed=0)[:SHOWN]
     images, labels = splits.whole(train).take(chosen)
     white = np.asarray(whiten.apply(whitening, images))
     back = whiten.to_pixels(whitening, white)
-    source = catalogue.known(name)._asdict()
+    source = catalogue.source_of(name, settings.own)._asdict()
     del source["holds"]  # what is measured says it
     known = {
         "code": code,
@@ -33,6 +45,12 @@ def main(name: str) -> None:
         **facts.measured(train, test, dataset, whitening),
         "round_trip": int(np.abs(images.astype(int) - back).max()),
     }
+    if known["duplicates"] and not settings.own.known:
+        warnings.warn(
+            f"{name}: {known['duplicates']} of {len(test.labels)} test images are training images too, pixel by pixel;"
+            " its accuracy is too high",
+            stacklevel=1,
+        )
     titles = [class_names[label] for label in labels]
     titles += ["whitened"] * len(labels) + ["back"] * len(labels)
     picture = image_grid(np.concatenate([images, facts.visible(white), back]), titles, columns=len(labels))

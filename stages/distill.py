@@ -14,7 +14,7 @@ from rcig import passes, planned, store
 from rcig.data import real
 from rcig.run import distil as runs
 from rcig.run.preview import painter
-from rcig.run.task import Entry, source_of, typed
+from rcig.run.task import Entry, prepared, source_of, typed
 from stages.common import DISTILLED, RESULTS, run
 from stages.provenance import machine, revision
 
@@ -26,7 +26,7 @@ def main(name: str) -> None:
     writes = passes.join_processes()
     entry, code = planned.read("distill", name, Entry)
     dataset, settings = entry.dataset, typed(entry.run)
-    loaded = real.load_real(settings.dataset, dataset)
+    loaded = prepared(settings, real.load_real(settings.dataset, dataset))
     data = real.fingerprint(settings.dataset)
     origin = {
         "code": code,
@@ -35,7 +35,7 @@ def main(name: str) -> None:
         "versions": {package: importlib.metadata.version(package) for package in ("jax", "numpy", "flax", "optax")},
         "revision": revision(),
     }
-    read = f"{data} {store.fingerprint([Path(settings.needs)])}"
+    read = f"{data} {store.fingerprint(store.files(Path(settings.needs)))}"
     checkpoints = runs.CHECKPOINTS / f"{name}-{runs.digest(code, read, dataset, settings)}"
     show = painter(PREVIEWS / f"{name}.png", name, loaded.whitening) if writes and settings.loop.steps else None
     with jax.set_mesh(passes.all_devices()):

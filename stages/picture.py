@@ -9,7 +9,7 @@ from stages.common import DISTILLED, RESULTS, run
 
 
 def main(name: str) -> None:
-    planned.read("picture", name, dict)
+    tested_on = planned.read("picture", name, dict).settings["tested_on"]
     distilled = sets.load(str(DISTILLED / f"{name}.npz"))
     class_names = distilled.meta["class_names"]
     titles = [class_names[label] for label in distilled.labels.argmax(1)]
@@ -17,7 +17,7 @@ def main(name: str) -> None:
     folder = RESULTS / "distill" / name
     summary = store.load_json(folder / "summary.json")
     store.atomic_write(folder / "images.png", image_grid(distilled.pixels, titles, columns))
-    store.atomic_write(folder / "card.md", sets.card(distilled, summary, "images.png"))
+    store.atomic_write(folder / "card.md", sets.card(distilled, summary, "images.png", tested_on))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ Example: python -m stages.preprocess mnist_sample
 from dataclasses import dataclass
 
 from rcig import planned, store, whiten
-from rcig.data import sources
+from rcig.data import own, sources
 from rcig.data.real import DATA
+from rcig.data.settings import Own
 from rcig.errors import DataError
 from stages.common import run
 
@@ -20,11 +21,15 @@ class Raw:
     channels: int
     classes: int
     whitening: whiten.Kind
+    own: Own
 
 
 def main(name: str) -> None:
     settings = planned.read("preprocess", name, Raw).settings
-    dataset = sources.open_dataset(name, settings.resolution)
+    if settings.own.known:
+        dataset = sources.open_dataset(name, settings.resolution)
+    else:
+        dataset = own.open_dataset(settings.own, settings.resolution, settings.channels)
     expected = (settings.resolution, settings.resolution, settings.channels)
     if dataset.train.shape != expected or len(dataset.class_names) != settings.classes:
         raise DataError(

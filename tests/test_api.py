@@ -179,7 +179,7 @@ def test_what_cannot_be_judged(distilled: DistilledSet) -> None:
     with pytest.raises(DataError, match=r"images \(8, 8, 1\) of 3 classes, the test images are \(8, 8, 3\)"):
         rcig.judge(distilled, (IMAGES.repeat(3, 3), LABELS))
     for on in (3, (IMAGES,), (IMAGES, LABELS, LABELS)):
-        with pytest.raises(DataError, match=r"expected on to be a dataset's name or \(images, labels\), got"):
+        with pytest.raises(DataError, match=r"expected on to be a dataset's name, a Path or \(images, labels\), got"):
             rcig.judge(distilled, on)
     with pytest.raises(ParamsError, match=r"judge\.on: expected names of .* got '\.\./x'"):
         rcig.judge(distilled, "../x")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tiny import SAMPLE, resolved, setup
 
-from rcig import passes, store, whiten
+from rcig import entry, passes, store, whiten
 from rcig.data import real, splits
 from rcig.errors import ParamsError, StoreError
 from rcig.methods import external, saved, stored
@@ -22,7 +22,7 @@ from rcig.methods.external import Settings, load_external
 from rcig.run import task
 from rcig.run.distil import OF_ITS_MAKER, record_of
 from rcig.whiten import Whitening
-from stages import common, release
+from stages import release
 
 rng = np.random.default_rng(0)
 REAL = rng.integers(0, 256, (200, 6, 6, 3), dtype=np.uint8)
@@ -40,23 +40,24 @@ def small(needs: Path, **changes: Any) -> Setup:
     return setup(needs=needs, **few | changes)
 
 
-def load(tmp_path: Path, images: np.ndarray, labels: np.ndarray, whitened: bool = False) -> Distilled:
+def load(tmp_path: Path, images: np.ndarray, labels: np.ndarray, **settings: Any) -> Distilled:
     path = tmp_path / "set.npz"
     np.savez(path, images=images, labels=labels)
-    return load_external(Settings(whitened), small(path))
+    return load_external(Settings(**settings), small(path))
 
 
 def test_all_forms_of_a_set_are_the_same_set(tmp_path: Path) -> None:
     expected = np.asarray(whiten.apply(WHITENING, PIXELS))
     forms = {
-        "bytes": (PIXELS, False),
-        "channels first": (PIXELS.transpose(0, 3, 1, 2), False),
-        "brightness": (PIXELS / np.float32(255), False),
-        "whitened": (expected, True),
+        "bytes": (PIXELS, "auto"),
+        "channels first": (PIXELS.transpose(0, 3, 1, 2), "bytes"),
+        "bytes as floats": (PIXELS.astype(np.float32), "bytes"),
+        "brightness": (PIXELS / np.float32(255), "auto"),
+        "whitened": (expected, "ours"),
     }
-    for name, (images, whitened) in forms.items():
+    for name, (images, space) in forms.items():
         for labels in (CLASSES, HARD, HARD - 0.5):
-            found = load(tmp_path, images, labels, whitened)
+            found = load(tmp_path, images, labels, space=space)
             np.testing.assert_allclose(found.images, expected, atol=1e-4, err_msg=name)
             np.testing.assert_allclose(found.labels, HARD - 0.5, atol=1e-6)
 
@@ -64,24 +65,6 @@ def test_all_forms_of_a_set_are_the_same_set(tmp_path: Path) -> None:
 def test_learned_labels_stay_as_they_are(tmp_path: Path) -> None:
     learned = 3 * (HARD - 0.5) + rng.normal(scale=0.5, size=(4, 2))
     np.testing.assert_allclose(load(tmp_path, PIXELS, learned).labels, learned, atol=1e-6)
-
-
-def test_a_torch_file_without_torch_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    path = tmp_path / "set.pt"
-    path.write_bytes(b"x")
-    with pytest.raises(ParamsError, match=r"set\.pt: reading it needs PyTorch; install torch, or save it as \.npz"):
-        load_external(Settings(), small(path))
-
-
-def test_a_torch_file_is_that_of_numpy(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    path = tmp_path / "set.pt"
-    channels_first = np.ascontiguousarray(PIXELS.transpose(0, 3, 1, 2))
-    torch.save({"images": torch.from_numpy(channels_first), "labels": torch.from_numpy(CLASSES)}, path)
-    found, expected = load_external(Settings(), small(path)), load(tmp_path, PIXELS, CLASSES)
-    np.testing.assert_array_equal(found.images, expected.images)
-    np.testing.assert_array_equal(found.labels, expected.labels)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +81,7 @@ def test_a_torch_file_is_that_of_numpy(tmp_path: Path) -> None:
         ),
         (PIXELS, np.array(list("abab")), {}, "expected labels as numbers, got <U1"),
         (PIXELS, CLASSES + 0.5, {}, r"expected whole class numbers, got 0\.5"),
-        (PIXELS, CLASSES, {"whitened": True}, "bytes are no whitened images; say whitened: false"),
+        (PIXELS, CLASSES, {"space": "ours"}, "bytes are no images of this dataset's whitening; say space: bytes"),
         (PIXELS, CLASSES + 1, {}, r"expected class numbers from 0 to 1, got 1 to 2; they start at 0"),
         (PIXELS, HARD[:3], {}, r"got \(3, 2\)"),
         (PIXELS, HARD * np.nan, {}, "expected finite labels, got NaN, or infinite ones as float32"),
@@ -148,26 +131,26 @@ OWN = {name: np.asarray(whiten.apply(WHITE[name], DATA[name])) for name in DATA}
 LOGITS = rng.normal(0, 3, (10, 10)) + 9 * ONE_HOT
 
 
-def take(path: Path, data: str, whitened: bool = False) -> Distilled:
+def take(path: Path, data: str, space: str = "auto") -> Distilled:
     given = WHITE[data]
     few = {"shape": DATA[data].shape[1:], "classes": 10, "images": 10, "needs": path, "whitening": given}
-    return load_external(Settings(whitened), setup(**few, whitened=whiten.on_device(given)))
+    return load_external(Settings(space=space), setup(**few, whitened=whiten.on_device(given)))
 
 
 G, C = DATA["grey"], DATA["colour"]
-RIGHT: dict[str, tuple[str, bool, dict[str, np.ndarray]]] = {
-    "bytes": ("grey", False, {"images": G, "labels": TEN}),
-    "brightness": ("grey", False, {"images": G / np.float32(255), "labels": ONE_HOT}),
-    "double precision": ("grey", False, {"images": G / 255, "labels": ONE_HOT.astype(bool)}),
-    "channels first": ("colour", False, {"images": C.transpose(0, 3, 1, 2), "labels": TEN}),
-    "a column of labels": ("grey", False, {"images": G, "labels": TEN[:, None]}),
-    "whole floats": ("grey", False, {"images": G, "labels": TEN.astype(float)}),
-    "no axis of channels": ("grey", False, {"images": G[..., 0], "labels": TEN}),
-    "whitened": ("colour", True, {"images": OWN["colour"], "labels": ONE_HOT - np.float32(0.1)}),
-    "whitened grey": ("grey", True, {"images": OWN["grey"], "labels": TEN}),
+RIGHT: dict[str, tuple[str, str, dict[str, np.ndarray]]] = {
+    "bytes": ("grey", "auto", {"images": G, "labels": TEN}),
+    "brightness": ("grey", "auto", {"images": G / np.float32(255), "labels": ONE_HOT}),
+    "double precision": ("grey", "auto", {"images": G / 255, "labels": ONE_HOT.astype(bool)}),
+    "channels first": ("colour", "auto", {"images": C.transpose(0, 3, 1, 2), "labels": TEN}),
+    "a column of labels": ("grey", "auto", {"images": G, "labels": TEN[:, None]}),
+    "whole floats": ("grey", "auto", {"images": G, "labels": TEN.astype(float)}),
+    "no axis of channels": ("grey", "auto", {"images": G[..., 0], "labels": TEN}),
+    "whitened": ("colour", "ours", {"images": OWN["colour"], "labels": ONE_HOT - np.float32(0.1)}),
+    "whitened grey": ("grey", "ours", {"images": OWN["grey"], "labels": TEN}),
     "MedMNIST": (
         "grey",
-        False,
+        "auto",
         {
             f"{part}_{name}": array
             for part in ("train", "val", "test")
@@ -181,39 +164,39 @@ RIGHT: dict[str, tuple[str, bool, dict[str, np.ndarray]]] = {
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "compressed"])
 @pytest.mark.filterwarnings("error")
 def test_a_right_set_is_taken_without_a_word(case: str, packed: bool, tmp_path: Path) -> None:
-    data, whitened, arrays = RIGHT[case]
+    data, space, arrays = RIGHT[case]
     path = tmp_path / "set.npz"
     (np.savez_compressed if packed else np.savez)(path, **arrays)
-    found = take(path, data, whitened)
+    found = take(path, data, space)
     np.testing.assert_allclose(found.images, OWN[data], atol=1e-5)
     np.testing.assert_allclose(found.labels, ONE_HOT - 0.1, atol=1e-6)
 
 
 BYTES = "expected brightness from 0 to 1, got 0 to 255; save pixels from 0 to 255 as uint8, or divide them by 255$"
 NEITHER = r"expected class numbers, probabilities \(.*\) or centred labels \(about 0\), got"
-WRONG: dict[str, tuple[str, np.ndarray, np.ndarray, bool, str]] = {
-    "logits": ("colour", C, LOGITS - 6, False, NEITHER),
-    "log-probabilities": ("colour", C, LOGITS - 40, False, NEITHER),
-    "per cent": ("colour", C, 100 * ONE_HOT, False, f"{NEITHER} 0 to 100, rows that sum to 100 to 100"),
-    "several classes": ("grey", G, np.maximum(ONE_HOT, ONE_HOT[::-1]), False, NEITHER),
-    "no class": ("grey", G, 0 * ONE_HOT, False, NEITHER),
-    "mean and deviation": ("colour", MEAN_STD, TEN, True, "as smooth as images of mean and deviation alone"),
-    "the same, larger": ("colour", MEAN_STD * 10, TEN, True, "as smooth as images of mean and deviation alone"),
-    "the same, not whitened": ("colour", MEAN_STD, TEN, False, "turn images of mean and deviation back"),
-    "bytes as floats": ("colour", C.astype(np.float32), TEN, False, BYTES),
-    "bytes as whitened floats": ("colour", C.astype(np.float32), TEN, True, "no value is negative .from 0 to 255"),
-    "brightness as whitened": ("grey", G / np.float32(255), TEN, True, "no value is negative .from 0 to 1"),
-    "beyond float32": ("grey", np.where(G > 0, 1e300, 0.0), TEN, True, "infinite ones as float32"),
+WRONG: dict[str, tuple[str, np.ndarray, np.ndarray, str, str]] = {
+    "logits": ("colour", C, LOGITS - 6, "auto", NEITHER),
+    "log-probabilities": ("colour", C, LOGITS - 40, "auto", NEITHER),
+    "per cent": ("colour", C, 100 * ONE_HOT, "auto", f"{NEITHER} 0 to 100, rows that sum to 100 to 100"),
+    "several classes": ("grey", G, np.maximum(ONE_HOT, ONE_HOT[::-1]), "auto", NEITHER),
+    "no class": ("grey", G, 0 * ONE_HOT, "auto", NEITHER),
+    "mean and deviation": ("colour", MEAN_STD, TEN, "ours", "as smooth as images of mean and deviation alone"),
+    "the same, larger": ("colour", MEAN_STD * 10, TEN, "ours", "as smooth as images of mean and deviation alone"),
+    "the same, not whitened": ("colour", MEAN_STD, TEN, "auto", "name the space, one of mean_std, kornia_zca, ours"),
+    "bytes as floats": ("colour", C.astype(np.float32), TEN, "auto", BYTES),
+    "bytes as whitened floats": ("colour", C.astype(np.float32), TEN, "ours", "no value is negative .from 0 to 255"),
+    "brightness as whitened": ("grey", G / np.float32(255), TEN, "ours", "no value is negative .from 0 to 1"),
+    "beyond float32": ("grey", np.where(G > 0, 1e300, 0.0), TEN, "ours", "infinite ones as float32"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_what_cannot_be_right_is_refused(case: str, tmp_path: Path) -> None:
-    data, images, labels, whitened, message = WRONG[case]
+    data, images, labels, space, message = WRONG[case]
     path = tmp_path / "set.npz"
     np.savez(path, images=images, labels=labels)
     with pytest.raises(ParamsError, match=rf"^external set .*set\.npz: .*{message}") as error:
-        take(path, data, whitened)
+        take(path, data, space)
     assert "\n" not in str(error.value)
 
 
@@ -227,7 +210,7 @@ ODD: dict[str, tuple[np.ndarray, np.ndarray, list[str]]] = {
         TEN,
         ["2 of 10 images have the same value in every pixel"],
     ),
-    "logits about 0": (G, LOGITS - LOGITS.mean(1, keepdims=True), [r"if they are logits, give their softmax"]),
+    "logits about 0": (G, LOGITS - LOGITS.mean(1, keepdims=True), ["if they are logits, say labels: logits"]),
 }
 
 
@@ -245,8 +228,8 @@ def test_what_is_odd_is_said_with_its_number(case: str, tmp_path: Path) -> None:
 
 
 def test_a_stage_says_it_in_one_line() -> None:
-    assert common.in_one_line(UserWarning("odd"), UserWarning, "code.py", 7) == "warning: odd\n"
-    assert "code.py:7: DeprecationWarning: old" in common.in_one_line("old", DeprecationWarning, "code.py", 7)
+    assert entry.in_one_line(UserWarning("odd"), UserWarning, "code.py", 7) == "warning: odd\n"
+    assert "code.py:7: DeprecationWarning: old" in entry.in_one_line("old", DeprecationWarning, "code.py", 7)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1, 10, 1000])
@@ -257,7 +240,7 @@ def test_learned_images_may_drift_far(scale: float, tmp_path: Path) -> None:
     for images in (OWN["colour"], noise, OWN["colour"] + 0.3 * noise, np.roll(OWN["colour"], 2, axis=2)):
         path = tmp_path / "set.npz"
         np.savez(path, images=scale * images, labels=TEN)
-        np.testing.assert_array_equal(take(path, "colour", True).images, scale * images)
+        np.testing.assert_array_equal(take(path, "colour", "ours").images, scale * images)
 
 
 @pytest.mark.parametrize("colour", [0, 255, 100])
@@ -308,17 +291,18 @@ def test_python_objects_are_not_loaded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["set.csv", "set.pkl", "set.h5", "set.npy", "set"])
 def test_files_of_another_kind_by_their_names(name: str, tmp_path: Path) -> None:
-    path = tmp_path / name
-    path.write_bytes(pickle.dumps({"images": [1], "labels": [2]}))
-    for given in (path, path.rename(tmp_path / "set.npz")):
-        with pytest.raises(ParamsError, match=r"expected a \.npz or \.pt file with images and labels") as error:
+    for given in (tmp_path / name, tmp_path / "set.npz"):
+        given.write_bytes(pickle.dumps({"images": [1], "labels": [2]}))
+        with pytest.raises(ParamsError, match=r"expected an \.npz, \.pt or \.parquet file, a Flax check") as error:
             take(given, "grey")
         assert "allow_pickle" not in str(error.value)
 
 
 def test_arrays_of_other_names_are_listed(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", x_train=G, y_train=TEN)
-    with pytest.raises(ParamsError, match=r"with images and labels, got x_train, y_train; save it under these names"):
+    with pytest.raises(
+        ParamsError, match=r"expected an .*, got x_train, y_train; save it under the names images and labels"
+    ):
         take(tmp_path / "set.npz", "grey")
 
 
@@ -338,7 +322,7 @@ def test_a_set_made_elsewhere_needs_no_real_image_to_start_from(tmp_path: Path) 
 
 
 def test_a_file_that_is_not_there() -> None:
-    with pytest.raises(ParamsError, match=r"nowhere\.npz: No such file or directory; correct `needs`"):
+    with pytest.raises(ParamsError, match=r"nowhere\.npz: No such file or directory; correct the path"):
         load_external(Settings(), small(Path("nowhere.npz")))
 
 
@@ -355,7 +339,7 @@ def test_a_set_made_elsewhere_has_one_seed() -> None:
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
     path.write_text("a picture of a cat")
-    with pytest.raises(ParamsError, match=r"expected a \.npz or \.pt file with images and labels; this is none"):
+    with pytest.raises(ParamsError, match=r"expected an \.npz, \.pt or \.parquet file, .*; this is none"):
         load_external(Settings(), small(path))
 
 

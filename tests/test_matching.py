@@ -10,7 +10,7 @@ import pytest
 from test_implicit import judge, noise_teaches
 from tiny import Tiny, blobs, noise, setup, slow, tiny
 
-from rcig import augment, train
+from rcig import dsa, train
 from rcig.data.splits import Split, whole
 from rcig.errors import ParamsError
 from rcig.methods import matching
@@ -62,8 +62,9 @@ def naive_gradients(found: Tiny, transformed: Any, distilled: Distilled, real: j
 
         both = slope(real[4 * label : 4 * label + 4]), slope(x[np.flatnonzero(np.asarray(y).argmax(1) == label)])
         for a, b in zip(*map(jax.tree.leaves, both), strict=True):
-            for i in range(a.shape[-1] if a.ndim > 1 else 0):
-                u, v = a[..., i].ravel(), b[..., i].ravel()
+            a, b = (leaf.T if leaf.ndim == 2 else leaf for leaf in (a, b))
+            for u, v in zip(a, b, strict=True) if a.ndim > 1 else ():
+                u, v = u.ravel(), v.ravel()
                 loss += 1 - u @ v / (jnp.linalg.norm(u) * jnp.linalg.norm(v) + 1e-6)
     return loss
 
@@ -75,7 +76,7 @@ def test_the_gradient_is_that_of_a_loop_over_classes_and_of_differences(name: st
     found, distilled, real = problem()
     settings = member(name)
     keys = jax.random.split(KEY, 3)
-    transformed = lambda label, images: augment.siamese(keys[label], images) if settings.siamese else images  # noqa: E731
+    transformed = lambda label, images: dsa.siamese(keys[label], images) if settings.siamese else images  # noqa: E731
     run = jax.jit(lambda one: match(found.net, settings, mirror, found.network, KEY, one, real))
     loss, grad = run(distilled)
 
@@ -104,8 +105,8 @@ def test_one_transform_is_that_of_all_images() -> None:
     images = jax.random.normal(jax.random.key(3), (5, 16, 16, 3))
     for i in range(12):
         key = jax.random.key(i)
-        together = augment.siamese(key, images)
-        np.testing.assert_allclose(together[2], augment.siamese(key, images[2:3])[0], atol=1e-6)
+        together = dsa.siamese(key, images)
+        np.testing.assert_allclose(together[2], dsa.siamese(key, images[2:3])[0], atol=1e-6)
 
 
 def test_real_batches_have_as_many_of_every_class_in_order() -> None:

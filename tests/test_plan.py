@@ -129,7 +129,7 @@ def test_what_is_planned_is_what_was_said(raw: dict[str, Any]) -> None:
     for name in raw["experiments"]:
         entry = fields.build(task.Entry, stages["distill"][name]["settings"])
         assert task.typed(entry.run) == run_of(raw, name)
-        assert entry.dataset == parsed(raw).datasets["mnist_sample"]
+        assert entry.dataset == parsed(raw).datasets["mnist_sample"].dataset
         judged = fields.build(evaluate.Entry, stages["evaluate"][name]["settings"])
         assert judged.evaluate == plan.experiment_of(parsed(raw), name).judging["evaluate"]
     crossed = fields.build(cross_architecture.Entry, stages["cross_arch"][RCIG]["settings"])

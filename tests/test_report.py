@@ -200,6 +200,7 @@ def facts(dataset: str) -> dict[str, Any]:
         "class_names": [f"class {i}" for i in range(classes)],
         "counts": {"train": [1000 + i for i in range(classes)], "test": [100] * classes},
         "held_out": 77,
+        "duplicates": 3 if dataset == "cifar10" else 0,
         "round_trip": 1,
     }
 

@@ -164,7 +164,7 @@ def test_inner_adam_keeps_its_rate() -> None:
 
 def test_sgd_is_that_of_the_literature_step_by_step() -> None:
     weights = {"w": jnp.array([1.0, -2.0])}
-    optimizer = train.sgd(4, 0.1)
+    optimizer = train.sgd()(4, 0.1)
     state, plain, velocity = optimizer.init(weights), np.array([1.0, -2.0]), np.zeros(2)
     for step in range(4):
         gradient = np.array([0.3, 0.1]) * (step + 1)

@@ -77,11 +77,11 @@ def noise() -> Distilled:
 
 def setup(**changes: Any) -> Setup:
     """A run of ten steps on a set as `noise` is one, which sees sixteen random images, raw for whitened."""
-    shape, classes, width = changes.get("shape", (8, 8, 1)), changes.get("classes", 3), changes.pop("width", 4)
+    shape, classes, width = changes.get("shape", (8, 8, 1)), changes.pop("classes", 3), changes.pop("width", 4)
     raw = np.random.default_rng(0).integers(0, 256, (16, *shape)).astype(np.uint8)
     few: dict[str, Any] = {
         "shape": shape,
-        "classes": classes,
+        "class_names": [f"class {i}" for i in range(classes)],
         "images": 3,
         "steps": 10,
         "mirror": False,

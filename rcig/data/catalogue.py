@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from rcig.data.settings import Dataset
+from rcig.data.settings import Dataset, Own
 from rcig.errors import DataError, ParamsError
 
 
@@ -126,6 +126,13 @@ SOURCES = {
 def data_dir() -> Path:
     """Where tensorflow-datasets' prepared datasets lie."""
     return Path(os.environ.get("TFDS_DATA_DIR", Path.home() / "tensorflow_datasets"))
+
+
+def source_of(name: str, own: Own) -> Source:
+    """What is known of a dataset, which is little of images of your own."""
+    if own.known:
+        return known(name)
+    return Source("", name, "", "", f"{own.path} ({own.source})", Holds(None, 0, 0), own.tested_on)
 
 
 def known(name: str) -> Source:

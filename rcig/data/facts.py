@@ -1,5 +1,6 @@
 """What a dataset holds, and what whitening does to it, in numbers and in pixels."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ def measured(train: Split, test: Split, dataset: Dataset, whitening: Whitening) 
             part: np.bincount(split.labels, minlength=dataset.classes).tolist()
             for part, split in (("train", train), ("test", test))
         },
+        "duplicates": duplicates(train, test),
         "held_out": int(splits.held_out_mask(train.labels, dataset.held_out).sum()),
         "shape": list(train.images.shape[1:]),
         "whitening": dataset.whitening,
@@ -30,6 +32,14 @@ def measured(train: Split, test: Split, dataset: Dataset, whitening: Whitening) 
         "spectrum": spectrum(eigenvalues),
         "ridge": float(whiten.ZCA_REGULARISATION * eigenvalues.mean()) if eigenvalues.size else None,
     }
+
+
+def duplicates(train: Split, test: Split) -> int:
+    """Test images that are training images too, pixel by pixel."""
+    digests = [hashlib.sha256(image).digest() for image in test.images]
+    wanted = set(digests)
+    found = {digest for image in train.images if (digest := hashlib.sha256(image).digest()) in wanted}
+    return sum(digest in found for digest in digests)
 
 
 def visible(x: np.ndarray) -> np.ndarray:

@@ -165,24 +165,34 @@ def _records(
 def decode(encoded: bytes, channels: int, side: int | None) -> np.ndarray:
     """An encoded image -> uint8 (h, w, channels), or its central square averaged down to `side` × `side`.
 
-    It is turned upright as its camera says. Of 16 bits the upper eight are taken, as Pillow does for colour. Opacity is
-    left out. Raises Pillow's errors, also for one that says it has more than Image.MAX_IMAGE_PIXELS, and ValueError for
-    brightness that is in no range of whole numbers.
+    Opacity is left out. Raises the errors of `upright`.
+    """
+    image, _ = upright(encoded)
+    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(image.height, image.width, channels)
+    return pixels if side is None else squared(pixels, side)
+
+
+def upright(encoded: bytes) -> tuple[Image.Image, str]:
+    """An encoded image, turned upright as its camera says, and the mode of Pillow that it was stored in.
+
+    Of 16 bits the upper eight are taken, as Pillow does for colour. Raises Pillow's errors, also for one that says it
+    has more than Image.MAX_IMAGE_PIXELS, and ValueError for brightness that is in no range of whole numbers.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         opened = Image.open(io.BytesIO(encoded))
     with opened as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode in ("I", "F"):
-            raise ValueError(f"an image of mode {upright.mode}, expected 8 or 16 bits a channel")
-        if upright.mode.startswith("I;16"):
-            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-        pixels = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
+        turned = ImageOps.exif_transpose(image)
+        if turned.mode in ("I", "F"):
+            raise ValueError(f"an image of mode {turned.mode}, expected 8 or 16 bits a channel")
+        if turned.mode.startswith("I;16"):
+            turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
+        return turned, image.mode
+
+
+def squared(pixels: np.ndarray, side: int) -> np.ndarray:
+    """The central square of uint8 (h, w, c), averaged down to (side, side, c)."""
     height, width = pixels.shape[:2]
-    pixels = pixels.reshape(height, width, channels)
-    if side is None:
-        return pixels
     crop = min(height, width)
     top, left = (height - crop) // 2, (width - crop) // 2
     return average(pixels[top : top + crop, left : left + crop], side)

@@ -55,6 +55,19 @@ def held_out_mask(labels: np.ndarray, fraction: float) -> np.ndarray:
     return mask
 
 
+def test_mask(labels: np.ndarray, fraction: float) -> np.ndarray:
+    """Marks the test part of a dataset that has none: this fraction of every class, one image at least -> bool (n,).
+
+    The choice depends on labels and fraction alone. A class of one image has none that is marked.
+    """
+    mask = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        mask[np.random.default_rng([20261126, int(label)]).permutation(members)[:count]] = True
+    return mask
+
+
 def chunk(members: np.ndarray, size: int, index: int) -> np.ndarray:
     """The chunk of that number, from 0, of disjoint chunks of `size` members, in ascending order.
 

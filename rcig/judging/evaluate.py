@@ -1,12 +1,13 @@
 """A distilled set judged by protocols, and parts of it."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Annotated
 
 from rcig.data.settings import Dataset
 from rcig.errors import ParamsError
 from rcig.fields import POSITIVE
-from rcig.judging import networks
+from rcig.judging import networks, teachers
 from rcig.judging.networks import Found
 from rcig.judging.protocols import PROTOCOLS, Name, milestones
 from rcig.judging.subject import Judged, Subject
@@ -43,9 +44,27 @@ class Entry:
 def by_protocol(subject: Subject, settings: Evaluate, name: Name) -> Found:
     """What one protocol says of the set of every seed."""
     protocol = PROTOCOLS[name]
+    if not protocol.mirror:
+        subject = subject._replace(judged=dataclasses.replace(subject.judged, mirror=False))
     width = protocol.width or settings.width
     schedule = protocol.schedule(subject.judged.images_per_class * subject.dataset.classes)
+    if protocol.random:
+        subject = teachers.random_real(subject)
+    if protocol.teacher:
+        schedule = teachers.taught(schedule, teachers.of(subject, protocol.architecture, width))
     at = milestones(schedule.steps, settings.measurements)
     trained = networks.build(subject, protocol.architecture, width, schedule, settings.networks)
     where = {"protocol": name, "architecture": protocol.architecture, "width": width}
-    return networks.measure(subject, trained, where, protocol.labels, at=at)
+    rate = {"rate": learned_rate(subject, name)} if protocol.own_rate else {}
+    return networks.measure(subject, trained, where, protocol.labels, at=at, **rate)
+
+
+def learned_rate(subject: Subject, protocol: str) -> float:
+    """The learning rate that was learned with the set. Raises ParamsError where nobody has said it."""
+    rate = (subject.meta.get("settings") or {}).get("learned_rate")
+    if rate is None:
+        raise ParamsError(
+            f"protocol {protocol}: the set has no learned rate; give that of its authors, as in settings:"
+            " {learned_rate: 0.01}, or take protocol dsa"
+        )
+    return float(rate)

@@ -15,6 +15,7 @@ from rcig.data import splits
 from rcig.data.real import load_split, load_whitening
 from rcig.data.settings import Dataset
 from rcig.errors import ParamsError, StoreError
+from rcig.external import spaces
 from rcig.methods import blocks, saved
 from rcig.methods.base import Distilled, support
 
@@ -46,6 +47,8 @@ class Subject(NamedTuple):
     """what the set's file says of it"""
     is_part: bool = False
     """of a set that was distilled as a whole"""
+    train: Callable[[], splits.Split] | None = None
+    """gives the raw training images, where they are at hand"""
 
     def part(self, per_class: int) -> "Subject":
         """The same with so many images per class of every seed's set, see rcig.methods.blocks."""
@@ -93,7 +96,11 @@ def load(path: Path, judged: Judged, dataset: Dataset, on: str = "test") -> Subj
     distilled, meta = store.load_distilled(path)
     check(path, distilled, meta, judged, dataset)
     test, class_names = load_split(judged.dataset, on, dataset)
-    whitening = load_whitening(judged.dataset, dataset)
+
+    def train() -> splits.Split:
+        return load_split(judged.dataset, "train", dataset)[0]
+
+    whitening = spaces.of_set(meta, load_whitening(judged.dataset, dataset), lambda: train().images)
     saved.check_whitening(path, distilled, meta, whitening)
     return Subject(
         judged,
@@ -104,6 +111,7 @@ def load(path: Path, judged: Judged, dataset: Dataset, on: str = "test") -> Subj
         splits.whole(test),
         class_names,
         meta,
+        train=train,
     )
 
 

@@ -85,7 +85,7 @@ class Setup(NamedTuple):
 
     shape: tuple[int, int, int]
     """(h, w, c) of an image"""
-    classes: int
+    class_names: list[str]
     images: int
     """of the set when this run ends, mirror images not counted"""
     steps: int
@@ -111,6 +111,10 @@ class Setup(NamedTuple):
     seed: int
     needs: Path
     """the file that the run reads beside the dataset"""
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
 
     @property
     def support(self) -> int:

@@ -10,7 +10,7 @@ What differs from the published code:
 1.  The real images of a step are `batch_size` of the loop, as many of every class (published: 256 of each).
 2.  Where networks see every image together with its mirror image (`mirror` of a dataset), they do so here as well.
 3.  `learning_rate` is the published one for images whitened by mean and deviation.
-4.  The transforms are those of `rcig.augment`, see DSA there.
+4.  The transforms are those of `rcig.dsa`.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 
 from rcig import train
-from rcig.augment import siamese
+from rcig.dsa import siamese
 from rcig.fields import BELOW_ONE, FRACTION, NOT_NEGATIVE, POSITIVE
 from rcig.methods.base import Distilled, Info, Member, Method, Setup, support
 from rcig.methods.descent import Descent, Position, descend
@@ -198,12 +198,12 @@ DISTANCES = {"features": features, "gradients": gradients}
 
 
 def unlikeness(a: jax.Array, b: jax.Array) -> jax.Array:
-    """One minus the cosine of weights (…, filters), summed over the filters; 0 for a vector."""
+    """One minus the cosine, summed over the filters of weights (filters, …) or outputs of (inputs, outputs); else 0."""
     if a.ndim == 1:
         return jnp.zeros((), a.dtype)
-    a, b = (leaf.reshape(-1, leaf.shape[-1]) for leaf in (a, b))
-    lengths = jnp.sqrt((a**2).sum(0)) * jnp.sqrt((b**2).sum(0) + TINY)
-    return (1 - (a * b).sum(0) / (lengths + 1e-6)).sum()
+    a, b = (leaf.T if leaf.ndim == 2 else leaf.reshape(len(leaf), -1) for leaf in (a, b))
+    lengths = jnp.sqrt((a**2).sum(1)) * jnp.sqrt((b**2).sum(1) + TINY)
+    return (1 - (a * b).sum(1) / (lengths + 1e-6)).sum()
 
 
 TINY = 1e-30

@@ -22,5 +22,6 @@ The architectures, with their standard widths and their parameters for 32×32×3
 """
 
 from rcig.nets.build import ARCHITECTURES, WITH_DEPTH, Net, Variables, build
+from rcig.nets.conv import padding
 
-__all__ = ["ARCHITECTURES", "WITH_DEPTH", "Net", "Variables", "build"]
+__all__ = ["ARCHITECTURES", "WITH_DEPTH", "Net", "Variables", "build", "padding"]

@@ -33,9 +33,14 @@ class ConvBody(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         for stage in range(self.depth):
-            padding = 3 if stage == 0 and x.shape[0] == 1 else 1
-            x = Conv(self.width * (1 if self.narrow else 2**stage), padding=padding)(x)
+            filters = self.width * (1 if self.narrow else 2**stage)
+            x = Conv(filters, padding=padding(stage, x.shape[0]))(x)
             if self.norm is not None:
                 x = self.norm()(x, train)
             x = avg_pool(softplus(self.temperature)(x))
         return x
+
+
+def padding(stage: int, channels: int) -> int:
+    """Of the convolution of a stage of the body, whose input has so many channels."""
+    return 3 if stage == 0 and channels == 1 else 1

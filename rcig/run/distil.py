@@ -114,7 +114,9 @@ def summary(made: Made, real: Real, origin: dict[str, Any]) -> dict[str, Any]:
     """
     run, (count, *shape) = made.run, made.sets[0].images.shape
     classes = len(real.class_names)
-    stored_floats = bases.stored_floats(count, classes, math.prod(shape), run.basis)
+    # A set made elsewhere may be stored as fewer images, which are decoded to these.
+    stored = count // (getattr(run.settings, "factor", None) or 1) ** 2
+    stored_floats = bases.stored_floats(stored, classes, math.prod(shape), run.basis)
     found = {
         "dataset": run.dataset,
         "images_per_class": run.images_per_class,

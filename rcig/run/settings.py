@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from rcig.data.settings import Dataset
 from rcig.errors import ParamsError
 from rcig.fields import FRACTION, NOT_NEGATIVE, POSITIVE
-from rcig.judging.protocols import Name
+from rcig.judging.protocols import PROTOCOLS, Name
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,9 @@ class Loop:
     """real training images per outer step (paper: 1024)"""
     validate_every: Annotated[int, POSITIVE] = 200
     """outer steps between measurements of the held-out accuracy"""
+    drawn: Literal["image", "class"] = "image"
+    """image: batches are passes through all images in a shuffled order; class: every batch is drawn for itself, an
+    image the more often the fewer its class has, so that all classes are seen alike"""
     protocol: Name = "loo2023"
     """that the set is meant for: in a shortened form it measures the held-out accuracy, see rcig.run.validate"""
     returned: Literal["last", "best"] = "last"
@@ -26,6 +29,10 @@ class Loop:
     precision: Literal["auto", "float32", "tensorfloat32", "bfloat16"] = "auto"
     """of the products in passes of networks, on accelerators with matrix units of reduced precision; all else of a step
     is float32. auto: tensorfloat32 on a GPU. A CPU computes in float32 whatever is said here"""
+
+    def __post_init__(self) -> None:
+        if PROTOCOLS[self.protocol].teacher or PROTOCOLS[self.protocol].own_rate:
+            raise ParamsError(f"protocol {self.protocol} judges no set on its way; name loo2023, or narrow_sgd")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def source_of(run: Run, dataset: Dataset, real: Real) -> Source:
     net = nets.build(protocol.architecture, dataset.shape, dataset.classes, width=width, depth=dataset.depth)
     schedule = protocol.schedule(run.images_per_class * dataset.classes)
     judge = validator(net, schedule, protocol.labels, real.held_out, whiten.on_device(real.whitening))
-    pairs = partial(support, mirror=run.mirror)
+    pairs = partial(support, mirror=run.mirror and protocol.mirror)
     return Source(dataset, real, lambda one: judge(*pairs(one)), lambda one: judge.lowered(*shapes(pairs, one)))
 
 
@@ -64,6 +64,12 @@ def method_of(run: Run) -> Any:
 def typed(run: Run) -> Run:
     """The run with its method's settings as that method's Settings, where they are a mapping."""
     return replace(run, settings=build(method_of(run).Settings, run.settings))
+
+
+def prepared(run: Run, real: Real) -> Real:
+    """The real images of a run: those of its dataset, whitened as a set is that was made elsewhere."""
+    file = method_of(run)
+    return file.prepared(run.settings, Path(run.needs), run.dataset, real) if hasattr(file, "prepared") else real
 
 
 def make_task(source: Source, run: Run, seed: int, before: Distilled | None = None) -> Task:
@@ -93,7 +99,7 @@ def make_setup(
     dataset = source.dataset
     return Setup(
         shape=dataset.shape,
-        classes=dataset.classes,
+        class_names=source.real.class_names,
         images=images,
         steps=run.loop.steps,
         mirror=run.mirror,
@@ -105,7 +111,7 @@ def make_setup(
         whitened=whiten.on_device(source.real.whitening, everywhere()),
         whitening=source.real.whitening,
         batch_size=run.loop.batch_size,
-        weights=None if run.hardness is None else load_weights(Path(run.needs), run.hardness.strength, seen),
+        weights=weights_of(run, seen),
         seed=seed,
         needs=Path(run.needs),
     )
@@ -133,6 +139,17 @@ def initial(source: Source, run: Run, seed: int, seen: View) -> Distilled:
     if run.initialisation == "unit_noise":
         images = images / jnp.linalg.norm(images.reshape(len(images), -1), axis=1)[:, None, None, None]
     return Distilled(images, jax.nn.one_hot(chosen.labels, classes) - 1 / classes, jnp.zeros(()))
+
+
+def weights_of(run: Run, seen: View) -> np.ndarray | None:
+    """How often each of these images is to be drawn, in proportion; None: all alike."""
+    weights = None
+    if run.hardness is not None:
+        weights = load_weights(Path(run.needs), run.hardness.strength, seen)
+    if run.loop.drawn == "class":
+        by_class = 1 / np.bincount(seen.labels)[seen.labels]
+        weights = by_class if weights is None else weights * by_class
+    return weights
 
 
 def load_weights(path: Path, strength: float, seen: View) -> np.ndarray:

@@ -14,8 +14,8 @@ ORDER = 90
 
 _CAPTION = (
     "The real images. Held out: the part of the training images that no distillation sees and on which all selection is"
-    " made. Test part: the official split that the test accuracy is measured on; where it is called validation, the"
-    " official test labels are not public or do not exist, and the literature tests on it as well."
+    " made. Test part: what the test accuracy is measured on, of a benchmark the official split; where that is called"
+    " validation, the official test labels are not public or do not exist, and the literature tests on it as well."
 )
 
 
@@ -35,7 +35,11 @@ def _shown(name: str, facts: Mapping[str, Any], sample: bytes, drawn: bytes) -> 
         Picture(sample, f"An image of each of ten classes of {name}: as it is, whitened, and back"),
         Picture(drawn, f"Images per class of {name}{spectrum}"),
     ]
-    source = f"Source: {facts['url']}. Licence: {facts['licence']}. Cite: {facts['citation']}."
+    source = f"Source: {facts['url']}."
+    if facts["licence"]:
+        source += f" Licence: {facts['licence']}. Cite: {facts['citation']}."
+    if facts["duplicates"]:
+        source += f" Of the test images {facts['duplicates']} are training images too, pixel by pixel."
     rows = (
         "Rows: real images; whitened, where middle grey is 0 and the brightness is scaled for each image; and turned"
         f" back into pixels, which differ from the real ones by {facts['round_trip']} of 255 grey levels at most."

@@ -1,0 +1,134 @@
+"""The verb `add`: looks at images of your own, decides what the pipeline has to know, and lists them in params.yaml."""
+
+import dataclasses
+import io
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from rcig import plan, planned, store
+from rcig.data.catalogue import SOURCES
+from rcig.data.looking import Decided, decide
+from rcig.data.settings import Dataset, Listed, Own
+from rcig.errors import DataError, ParamsError
+from rcig.fields import check_name
+
+SHOWN = 10
+"""sizes and names that are printed, at most"""
+UNBALANCED = 2.0
+"""times that the largest class has the images of the smallest, above which it is worth a word"""
+
+
+def add(name: str, path: str | Path, **settings: Any) -> None:
+    """List images as the dataset `name` in params.yaml of the current folder, and print what they are.
+
+    `path`: a folder of folders of classes, an .npz file, a local Hugging Face dataset or a prepared one of
+    tensorflow-datasets, inside of the current folder. `settings`: what is not to be as found, see
+    rcig.data.settings.Listed. Every image is read once.
+
+    Raises DataError for a source that cannot be used, ParamsError for a name that is taken, settings that do not fit
+    and a params.yaml in which there is no place for a line.
+
+    >>> rcig.add("leaves", "inputs/leaves", resolution=64)
+    """
+    check_name("add", name)
+    if name in SOURCES:
+        raise ParamsError(f"add: {name} is the name of a known dataset; give images of your own another")
+    place = inside(path)
+    params, content = plan.read(planned.PARAMS)
+    if name in params.datasets:
+        raise ParamsError(f"{planned.PARAMS}: datasets.{name} is there already; remove it, or give another name")
+    decided = decide(place, settings, "add")
+    line = entry(name, decided.listed)
+    changed = with_line(content.decode(), line)
+    print(*found(decided), sep="\n")
+    store.atomic_write(planned.PARAMS, changed)
+    print(f"listed in {planned.PARAMS}:", f"  {line}", *following(name, params.sizes), sep="\n")
+
+
+def inside(path: str | Path) -> str:
+    """The path as params.yaml has it. Raises DataError for one outside of the current folder."""
+    whole, here = Path(os.path.abspath(path)), Path.cwd()
+    if whole == here or not whole.is_relative_to(here):
+        raise DataError(
+            f"{path}: expected a path inside of this folder, as all that the pipeline depends on; make a link by"
+            f" `ln -s {whole} inputs/` and give inputs/{whole.name}"
+        )
+    return whole.relative_to(here).as_posix()
+
+
+def found(decided: Decided) -> Iterator[str]:
+    """What was seen and what follows from it, line by line."""
+    opened, looked, listed = decided
+    parts = [np.bincount(one.labels[one.mask], minlength=listed.classes) for one in (opened.train, opened.test)]
+    width = max(len("class"), *map(len, opened.class_names))
+    yield f"{listed.path}: {listed.source}, {sum(parts[0]):,} training and {sum(parts[1]):,} test images"
+    yield f"{'number':>6}  {'class':{width}}  {'train':>7}  {'test':>7}"
+    for i, (name, train, test) in enumerate(zip(opened.class_names, *parts, strict=True)):
+        yield f"{i:6}  {name:{width}}  {train:7,}  {test:7,}"
+    yield f"sizes, height × width: {_counts(Counter({f'{h} × {w}': n for (h, w), n in looked.sizes.items()}))}"
+    yield f"stored as: {_counts(looked.modes)}; {'in colour' if looked.colour else 'without colour'}"
+    yield from opened.notes
+    yield f"tested on: {listed.tested_on}"
+    if set(looked.sizes) != {(listed.resolution, listed.resolution)}:
+        yield f"reduced to {listed.resolution} × {listed.resolution}: the central square, averaged"
+    if parts[0].max() > UNBALANCED * parts[0].min():
+        yield "classes differ in size: an experiment with loop: {drawn: class} sees each as often as the others"
+    if looked.duplicates:
+        yield f"warning: {looked.duplicates} test images are training images too, pixel by pixel"
+    if looked.broken:
+        yield f"warning: {len(looked.broken)} cannot be read and are left out: {', '.join(looked.broken)}"
+
+
+def _counts(what: Counter[str]) -> str:
+    some = [f"{name} ({count:,})" for name, count in what.most_common(SHOWN)]
+    return ", ".join(some) + (f" and {len(what) - SHOWN} more" if len(what) > SHOWN else "")
+
+
+def entry(name: str, listed: Listed) -> str:
+    """The line of params.yaml that lists the dataset."""
+    own = {one.name: getattr(listed, one.name) for one in dataclasses.fields(Own)}
+    given = {key: value for key, value in own.items() if key in ("source", "path") or value not in (None, ())}
+    if listed.leave_out:
+        given["leave_out"] = list(listed.leave_out)
+    inner = CommentedMap(given | {one.name: getattr(listed, one.name) for one in dataclasses.fields(Dataset)})
+    inner.fa.set_flow_style()
+    yaml, text = YAML(), io.StringIO()
+    yaml.width = 2**31
+    yaml.dump({name: inner}, text)
+    return text.getvalue().strip()
+
+
+def with_line(content: str, line: str) -> str:
+    """A params.yaml with one more line at the end of `datasets`; all else stays as it is, byte for byte.
+
+    Raises ParamsError where `datasets` is not written as a block, one dataset below the other.
+    """
+    listed = YAML().load(content)
+    block = listed["datasets"]
+    lines = content.splitlines(keepends=True)
+    if block is None or not len(block) or block.fa.flow_style():
+        raise ParamsError(
+            f"{planned.PARAMS}: datasets is no block; write one dataset a line below it, and this one: {line}"
+        )
+    starts = [listed.lc.key(key)[0] for key in listed] + [len(lines)]
+    end = min(start for start in starts if start > listed.lc.key("datasets")[0])
+    while not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#"):
+        end -= 1
+    if not lines[end - 1].endswith("\n"):
+        lines[end - 1] += "\n"
+    return "".join([*lines[:end], " " * block.lc.col + f"{line}\n", *lines[end:]])
+
+
+def following(name: str, sizes: Iterable[str]) -> Iterator[str]:
+    """What to add for a first result."""
+    shared = f"dataset: {name}, images_per_class: 1, size: {next(iter(sizes), 'demo')}, needs: inputs/none"
+    yield "to distil it, add these below experiments, then run `dvc repro --allow-missing`:"
+    yield f"  {name}-ipc1-rcig: {{{shared}, method: rcig, loop: {{steps: 1000}}}}"
+    yield f"  {name}-ipc1-random_real: {{{shared}, method: random_real}}"

@@ -1,0 +1,481 @@
+"""What lies in a folder, an .npz file, a Hugging Face dataset or one of tensorflow-datasets: labels, and images unread.
+
+A reader is a function of the place and its settings. It raises DataError for what is no source of its kind.
+"""
+
+import csv
+import json
+import re
+import unicodedata
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rcig import store
+from rcig.data.settings import Own
+from rcig.errors import DataError
+from rcig.fields import shown
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+"""of files that are images"""
+TABULAR = (".parquet", ".arrow")
+"""of files that hold images and labels"""
+TABLES = ("metadata.csv", "metadata.jsonl")
+"""what says the labels of a folder of images without folders of classes"""
+ROWS = 64
+"""rows of a table that are read at a time"""
+WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+}
+"""what parts are called"""
+
+Image = bytes | np.ndarray | None
+"""an encoded image, its pixels, or nothing where one is missing"""
+
+
+class Examples(NamedTuple):
+    """A part of a source, in its order."""
+
+    labels: np.ndarray
+    """(n,) whole numbers or text"""
+    name: Callable[[int], str]
+    """what messages and `leave_out` call an example"""
+    read: Callable[[np.ndarray], Iterator[Image]]
+    """the images that a mask (n,) marks, one after the other; OSError in place of one that cannot be read is broken"""
+
+
+class Found(NamedTuple):
+    """What a source holds."""
+
+    parts: dict[str, Examples]
+    """by train, test and validation"""
+    class_names: list[str] | None
+    """where the source says them, whose numbers the labels are"""
+    notes: list[str]
+    """what was left out"""
+
+
+def natural(name: str) -> tuple[Any, ...]:
+    """A key to sort names by as people do: `a2` before `a10`."""
+    parts = re.split(r"([0-9]+)", unicodedata.normalize("NFC", name))
+    return (*(int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)), name)
+
+
+# Folders of classes.
+
+
+def folder(root: Path, own: Own) -> Found:
+    """`train/CLASS/*.png` with perhaps `test/` and `val/`, or `CLASS/*.png` alone."""
+    if not root.is_dir():
+        raise DataError(f"{root}: expected a folder of images, got a file; name the folder, or another source")
+    folders, other = _inside(root)
+    named = {WORDS[name.casefold()]: name for name in folders if name.casefold() in WORDS}
+    if named and "train" not in named:
+        raise DataError(
+            f"{root}: has {', '.join(named.values())} and no train; name the folder of training images train"
+        )
+    left = Counter(other)
+    if named:
+        left.update(f"{name}/" for name in folders if name not in named.values())
+    parts = {}
+    for part, name in named.items() or [("train", "")]:
+        parts[part] = _classes(root, Path(name), left)
+    return Found(parts, None, [f"left out: {_counted(left)}"] if left else [])
+
+
+def _inside(place: Path) -> tuple[list[str], list[str]]:
+    """The folders in a folder, in natural order, and the endings of its files, without hidden ones."""
+    entries = [entry for entry in place.iterdir() if not entry.name.startswith(".")]
+    folders = sorted((entry.name for entry in entries if entry.is_dir()), key=natural)
+    return folders, [entry.suffix.lower() or entry.name for entry in entries if not entry.is_dir()]
+
+
+def _classes(root: Path, part: Path, left: Counter[str]) -> Examples:
+    """The images of the folders of classes in a folder."""
+    names, _ = _inside(root / part)
+    if not names:
+        raise DataError(f"{root / part}: has no folders; put the images of each class into a folder of its name")
+    files, labels = [], []
+    for name in names:
+        place = root / part / name
+        deeper, _ = _inside(place)
+        if deeper:
+            raise DataError(
+                f"{place / deeper[0]}: a folder in the folder of a class; move its images into {place}, or let path"
+                " name the folder above the classes"
+            )
+        inside = sorted((entry.name for entry in place.iterdir() if not entry.name.startswith(".")), key=natural)
+        images = [file for file in inside if file.lower().endswith(SUFFIXES)]
+        if not images:
+            raise DataError(f"{place}: no image of this class ({', '.join(SUFFIXES)}); add some, or remove the folder")
+        left.update(Path(file).suffix.lower() or file for file in inside if not file.lower().endswith(SUFFIXES))
+        files += [part / name / file for file in images]
+        labels += [unicodedata.normalize("NFC", name)] * len(images)
+    return _of_files(root, files, np.array(labels))
+
+
+def _of_files(root: Path, files: list[Path], labels: np.ndarray) -> Examples:
+    def read(chosen: np.ndarray) -> Iterator[Image]:
+        for i in np.flatnonzero(chosen):
+            try:
+                yield (root / files[i]).read_bytes()
+            except OSError:
+                yield None
+
+    return Examples(labels, lambda i: files[i].as_posix(), read)
+
+
+def _counted(what: Counter[str]) -> str:
+    return ", ".join(name if name.endswith("/") else f"{count} {name}" for name, count in sorted(what.items()))
+
+
+# Arrays.
+
+KEYS = {"train": ("train_images", "train_labels"), "test": ("test_images", "test_labels")}
+KEYS["validation"] = ("val_images", "val_labels")
+ALONE = ("images", "labels")
+
+
+def npz(file: Path, own: Own) -> Found:
+    """`images` and `labels`, or `train_images`, `train_labels`, `val_…`, `test_…` as MedMNIST has them.
+
+    `class_names` may name the classes. Images are uint8 (n, h, w) or (n, h, w, c), labels (n,) or (n, 1).
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = {member.filename.removesuffix(".npy") for member in archive.infolist()}
+            keys = {part: pair for part, pair in KEYS.items() if names & set(pair)}
+            if names & set(ALONE):
+                keys = {"train": ALONE}
+            missing = [name for pair in keys.values() for name in pair if name not in names]
+            if missing or "train" not in keys:
+                raise DataError(
+                    f"{file}: expected the arrays images and labels, or train_images, train_labels, test_images,"
+                    f" test_labels, got {', '.join(sorted(names)) or 'none'}; rename them"
+                )
+            parts = {part: _arrays(file, archive, *pair) for part, pair in keys.items()}
+            class_names = _class_names(file, archive) if "class_names" in names else None
+    except store.UNREADABLE as error:
+        if isinstance(error, DataError):
+            raise
+        if isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        raise DataError(f"{file}: not a whole .npz file ({_line(error)}); write it anew by numpy.savez") from None
+    used = {name for pair in keys.values() for name in pair} | {"class_names"}
+    left = sorted(names - used)
+    return Found(parts, class_names, [f"left out: {', '.join(left)}"] if left else [])
+
+
+def _arrays(file: Path, archive: zipfile.ZipFile, images: str, labels: str) -> Examples:
+    said, classes = store.declared(archive, images), store.declared(archive, labels)
+    count, shape = (said.shape or (0,))[0], said.shape[1:]
+    if said.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))) or not count:
+        fix = "(255 * images).round().astype('uint8') makes bytes of brightness from 0 to 1"
+        if len(shape) == 3 and shape[0] in (1, 3, 4):
+            fix = "images.transpose(0, 2, 3, 1) brings the channels to the end"
+        raise DataError(
+            f"{file}: expected {images} as uint8 (n, h, w) or (n, h, w, c), c 1, 3 or 4, got {said.dtype} {said.shape};"
+            f" {fix}"
+        )
+    if said.by_columns:
+        raise DataError(f"{file}: {images} is in Fortran's order; save numpy.ascontiguousarray({images})")
+    if classes.shape not in ((count,), (count, 1)) or classes.dtype.kind not in "iuUS":
+        raise DataError(
+            f"{file}: expected {labels} as one class number or name for each of {count} images, got {classes.dtype}"
+            f" {classes.shape}; of one-hot labels labels.argmax(1) makes such"
+        )
+
+    def read(chosen: np.ndarray) -> Iterator[Image]:
+        with zipfile.ZipFile(file) as archive:
+            rows = store.rows(archive, images)
+            for i in range(int(np.flatnonzero(chosen).max(initial=-1)) + 1):
+                row = next(rows)
+                if chosen[i]:
+                    yield row
+
+    return Examples(_text(store.read_array(archive, labels).ravel()), lambda i: f"{images} {i}", read)
+
+
+def _class_names(file: Path, archive: zipfile.ZipFile) -> list[str]:
+    names = store.read_array(archive, "class_names")
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise DataError(f"{file}: expected class_names as text (C,), got {names.dtype} {names.shape}; leave them out")
+    return [str(name) for name in _text(names)]
+
+
+def _text(array: np.ndarray) -> np.ndarray:
+    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+
+
+# Hugging Face datasets.
+
+
+def huggingface(root: Path, own: Own) -> Found:
+    """Parquet or arrow files as the hub and `save_to_disk` have them, or images with a metadata.csv or .jsonl."""
+    files = [root] if root.is_file() else sorted(_below(root, TABULAR), key=lambda one: natural(str(one)))
+    base = root.parent if root.is_file() else root
+    if not files:
+        return _imagefolder(root, own)
+    by_part: dict[str, list[Path]] = {}
+    for file in files:
+        by_part.setdefault(_part_of(file.relative_to(base)), []).append(file)
+    unnamed = by_part.pop("", [])
+    if not by_part:
+        by_part["train"] = unnamed
+    elif unnamed:
+        raise DataError(f"{unnamed[0]}: is it of the training or the test part? Rename it, or move it away")
+    for part, some in by_part.items():
+        places = sorted({file.parent for file in some})
+        if len(places) > 1:
+            raise DataError(f"{root}: files of {part} lie in {places[0]} and {places[1]}; let path name one of them")
+    parts, names = {}, None
+    for part, some in by_part.items():
+        parts[part], names = _of_tables(base, some, own)
+    return Found(parts, names, [])
+
+
+def _below(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """The files with such endings, in folders too, without hidden ones and what datasets keeps for itself."""
+    for file in root.rglob("*"):
+        inside = file.relative_to(root).parts
+        if file.suffix.lower() in suffixes and not any(part.startswith((".", "cache-")) for part in inside):
+            yield file
+
+
+def _part_of(path: Path) -> str:
+    """The part that a path says a file is of, the last one that it names; "" where it names none."""
+    words = [word for word in re.split(r"[^a-z]+", path.as_posix().lower()) if word in WORDS]
+    return WORDS[words[-1]] if words else ""
+
+
+class Table(NamedTuple):
+    """A parquet or an arrow file."""
+
+    file: Path
+    schema: Any
+    """of pyarrow"""
+    rows: int
+    batches: Callable[[list[str]], Iterator[Any]]
+    """these columns, some rows at a time"""
+
+
+def _table(file: Path) -> Table:
+    import pyarrow as pa  # whose start takes half a second
+    import pyarrow.parquet as pq
+
+    if file.suffix.lower() == ".parquet":
+        with pq.ParquetFile(file) as opened:
+            schema, rows = opened.schema_arrow, opened.metadata.num_rows
+
+        def parquet(columns: list[str]) -> Iterator[Any]:
+            with pq.ParquetFile(file, memory_map=True) as opened:
+                yield from opened.iter_batches(ROWS, columns=columns)
+
+        return Table(file, schema, rows, parquet)
+
+    def arrow(columns: list[str] | None) -> Iterator[Any]:
+        with pa.memory_map(str(file)) as source:
+            try:
+                batches: Iterable[Any] = pa.ipc.open_stream(source)
+            except pa.ArrowInvalid:
+                reader = pa.ipc.open_file(source)
+                batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+            for batch in batches:
+                yield batch if columns is None else batch.select(columns)
+
+    rows, schema = 0, None
+    for batch in arrow(None):
+        rows, schema = rows + batch.num_rows, batch.schema
+    if schema is None:
+        raise DataError(f"{file}: has no rows; remove it")
+    return Table(file, schema, rows, arrow)
+
+
+def _of_tables(base: Path, files: list[Path], own: Own) -> tuple[Examples, list[str] | None]:
+    import pyarrow as pa
+
+    try:
+        tables = [_table(file) for file in files]
+        features = _features(tables[0].schema)
+        image, label = _columns(files[0], tables[0].schema, features, own)
+        other = next((table for table in tables if not {image, label} <= set(table.schema.names)), None)
+        if other is not None:
+            raise DataError(f"{other.file}: has no columns {image} and {label} as {files[0]} has; move it away")
+        labels = [value for table in tables for batch in table.batches([label]) for value in batch[label].to_pylist()]
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, PermissionError):
+            raise
+        raise DataError(f"{base}: not a whole Hugging Face dataset ({_line(error)}); download it anew") from None
+    starts = np.cumsum([0, *(table.rows for table in tables)])
+
+    def name(i: int) -> str:
+        of = int(np.searchsorted(starts, i, "right")) - 1
+        return f"{files[of].relative_to(base).as_posix()} row {i - starts[of]}"
+
+    def read(chosen: np.ndarray) -> Iterator[Image]:
+        at = 0
+        for table in tables:
+            for batch in table.batches([image]):
+                for i in np.flatnonzero(chosen[at : at + batch.num_rows]):
+                    yield _bytes(base, batch[image][int(i)].as_py())
+                at += batch.num_rows
+
+    names = features.get(label, {}).get("names")
+    return Examples(_labels(f"{files[0]}: {label}", labels), name, read), names
+
+
+def _features(schema: Any) -> dict[str, Any]:
+    """What the library datasets says of the columns."""
+    said = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    features: dict[str, Any] = said.get("info", {}).get("features", {})
+    return {name: one for name, one in features.items() if isinstance(one, dict)}
+
+
+def _columns(file: Path, schema: Any, features: dict[str, Any], own: Own) -> tuple[str, str]:
+    """The names of the columns of images and of labels: as given, by their types, or by their names."""
+    names = list(schema.names)
+    images = [name for name in names if features.get(name, {}).get("_type") == "Image"]
+    labels = [name for name in names if features.get(name, {}).get("_type") == "ClassLabel"]
+    images = images or [name for name in names if name in ("image", "img", "png", "jpg")]
+    labels = labels or [name for name in names if name in ("label", "labels", "class", "cls")]
+    found = []
+    for what, given, some in (("image", own.image_column, images), ("label", own.label_column, labels)):
+        some = [name for name in names if name == given] if given is not None else some
+        if len(some) != 1:
+            raise DataError(
+                f"{file}: which of its columns {', '.join(names)} has the {what}s? Say {what}_column"
+                + (f", got {shown(given)}" if given is not None else "")
+            )
+        found.append(some[0])
+    return found[0], found[1]
+
+
+def _bytes(base: Path, value: Any) -> Image:
+    if isinstance(value, dict) and value.get("bytes") is None and isinstance(value.get("path"), str):
+        place = base / value["path"]
+        return place.read_bytes() if place.resolve().is_relative_to(base.resolve()) and place.is_file() else None
+    content = value.get("bytes") if isinstance(value, dict) else value
+    return content if isinstance(content, bytes) else None
+
+
+def _labels(where: str, values: list[Any]) -> np.ndarray:
+    labels = np.array(values)
+    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
+        kinds = sorted({type(value).__name__ for value in values})
+        raise DataError(
+            f"{where}: expected one class number or name for each image, got {', '.join(kinds) or 'none'}; give another"
+            " label_column"
+        )
+    return labels
+
+
+def _imagefolder(root: Path, own: Own) -> Found:
+    """A folder of images with tables of their labels, as Hugging Face's imagefolder has them; else one of classes."""
+    tables = [file for name in TABLES for file in sorted(root.rglob(name))]
+    if not tables:
+        return folder(root, own)
+    parts = {}
+    for file in tables:
+        part = _part_of(file.parent.relative_to(root)) or "train"
+        if part in parts:
+            raise DataError(f"{file}: a second table of {part}; move one away")
+        rows = _rows(file)
+        columns = list(rows[0]) if rows else []
+        if not rows or "file_name" not in columns or any(list(row) != columns for row in rows):
+            raise DataError(
+                f"{file}: expected file_name and a label in every row, got {', '.join(columns) or 'no row'}"
+            )
+        known = [own.label_column] if own.label_column is not None else ["label", "labels", "class"]
+        label = next((name for name in columns if name in known), None)
+        if label is None:
+            raise DataError(f"{file}: which of its columns {', '.join(columns)} has the labels? Say label_column")
+        files = [file.parent.relative_to(root) / str(row["file_name"]) for row in rows]
+        outside = next((one for one in files if one.is_absolute() or ".." in one.parts), None)
+        if outside is not None:
+            raise DataError(f"{file}: names {outside}, which is outside of {root}; move it there")
+        parts[part] = _of_files(root, files, _labels(f"{file}: {label}", [row[label] for row in rows]))
+    return Found(parts, None, [])
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    try:
+        with file.open(encoding="utf-8", newline="") as opened:
+            if file.suffix == ".csv":
+                return list(csv.DictReader(opened))
+            return [dict(json.loads(line)) for line in opened if line.strip()]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise DataError(f"{file}: not readable ({_line(error)}); write it anew") from None
+
+
+# Datasets that tensorflow-datasets has prepared.
+
+
+def tfds(root: Path, own: Own) -> Found:
+    """A folder with a dataset that tensorflow-datasets has prepared as array_record files: NAME/VERSION."""
+    import tensorflow_datasets as library
+
+    try:
+        builder = library.builder_from_directory(str(root))
+        features = builder.info.features
+        names = readable_names(features)
+        splits = {WORDS[split]: split for split in builder.info.splits if split in WORDS}
+        decoders = {"image": library.decode.SkipDecoding()}
+        data = {part: builder.as_data_source(split=split, decoders=decoders) for part, split in splits.items()}
+        parts = {part: _of_records(splits[part], rows) for part, rows in data.items()}
+    except Exception as error:  # whatever tensorflow-datasets, protobuf, array_record or the system raise
+        raise DataError(
+            f"{root}: not a dataset with image and label that tensorflow-datasets has prepared as array_record"
+            f" ({_line(error)}); let path name the folder of its version"
+        ) from None
+    return Found(parts, names, [])
+
+
+def readable_names(features: Any) -> list[str]:
+    """The class names of features with an image and a label."""
+    features["image"]
+    return [str(name) for name in features["label"].names]
+
+
+def _of_records(split: str, rows: Any) -> Examples:
+    def read(chosen: np.ndarray) -> Iterator[Image]:
+        for i in np.flatnonzero(chosen):
+            yield rows[int(i)]["image"]
+
+    labels = np.array([int(rows[i]["label"]) for i in range(len(rows))])
+    return Examples(labels, lambda i: f"{split} {i}", read)
+
+
+READERS: dict[str, Callable[[Path, Own], Found]] = {
+    "folder": folder,
+    "npz": npz,
+    "huggingface": huggingface,
+    "tfds": tfds,
+}
+
+
+def guess(path: Path) -> str:
+    """What kind of source seems to lie there. Raises DataError where nothing does."""
+    if path.is_file() and path.suffix.lower() == ".npz":
+        return "npz"
+    if path.is_file() and path.suffix.lower() in TABULAR:
+        return "huggingface"
+    if not path.is_dir():
+        what = "a file of another kind" if path.exists() else "nothing"
+        raise DataError(
+            f"{path}: expected a folder of images, an .npz file, a Hugging Face dataset or a prepared one of"
+            f" tensorflow-datasets, got {what}; correct the path"
+        )
+    if (path / "features.json").is_file():
+        return "tfds"
+    tables = any(True for name in TABLES for _ in path.rglob(name))
+    return "huggingface" if tables or any(_below(path, TABULAR)) else "folder"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

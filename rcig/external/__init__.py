@@ -1,0 +1,1 @@
+"""Sets that others have published: the files they lie in, and what the numbers in these mean."""

@@ -1,0 +1,208 @@
+"""The verb `add`: what it writes into params.yaml, what it says, what it refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import SAMPLE, resolved
+from workspaces import ROOT, sections, yaml
+
+import rcig
+from rcig import plan, planned, strict
+from rcig.data.settings import Listed
+from rcig.data.splits import Split, whole
+from rcig.errors import DataError, ParamsError
+from rcig.methods.feeds import batch_index
+from rcig.run.task import weights_of
+
+
+def spots(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (n, 8, 8) whose class is the place of a bright spot, and their class numbers."""
+    labels = np.arange(count) % 3
+    images = np.random.default_rng(seed).integers(0, 60, (count, 8, 8))
+    images[np.arange(count), 2 * labels + 1, 3] += 150
+    return images.astype(np.uint8), labels
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's params.yaml, and an .npz file of images."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "none").touch()
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    images, labels = spots(60)
+    np.savez("inputs/spots.npz", images=images, labels=labels, class_names=np.array(["top", "middle", "foot"]))
+    return tmp_path
+
+
+def test_one_line_is_added_and_all_others_stay_as_they_are(workspace: Path) -> None:
+    before = Path("params.yaml").read_text().splitlines()
+    rcig.add("spots", "inputs/spots.npz")
+    after = Path("params.yaml").read_text().splitlines()
+    (line,) = [i for i, text in enumerate(after) if text.startswith("  spots: {source: npz, path: inputs/spots.npz, ")]
+    assert [*after[:line], *after[line + 1 :]] == before
+    params, _ = plan.read(planned.PARAMS)
+    assert list(params.datasets)[-1] == "spots"
+    listed = params.datasets["spots"]
+    assert (listed.resolution, listed.classes, listed.test_fraction) == (8, 3, 0.2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "datasets:\n    a: {X}\n",
+        "datasets: # of mine\n  a: {X}\n  # nothing more\n\nsizes: {}\n",
+        "sizes: {}\ndatasets:\n  a: {X}",
+        "datasets:\n  a:\n    {Y}\n\n# the sizes\nsizes: {}\n",
+    ],
+)
+def test_wherever_the_datasets_stand(text: str, workspace: Path) -> None:
+    known = sections()["datasets"]["mnist_sample"]
+    flow = ", ".join(f"{key}: {str(value).lower()}" for key, value in known.items())
+    block = "\n    ".join(f"{key}: {str(value).lower()}" for key, value in known.items())
+    others = "".join(
+        f"{name}: {{}}\n" for name in ("full_dataset", "experiments", "cross_arch", "attack", "score", "studies")
+    )
+    text = others + text.replace("X", flow).replace("{Y}", block) + ("" if "sizes" in text else "sizes: {}\n")
+    Path("params.yaml").write_text(text)
+    rcig.add("spots", "inputs/spots.npz", resolution=4, depth=1)
+    content = Path("params.yaml").read_text()
+    found = yaml.load(content)
+    added = found["datasets"].pop("spots")
+    assert found == yaml.load(text)
+    assert strict.parse(Listed, added, "x").resolution == 4
+    assert (
+        content.replace(next(line for line in content.splitlines(True) if "spots:" in line), "").strip() == text.strip()
+    )
+
+
+def test_what_it_says(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, labels = spots(60)
+    keep = np.flatnonzero((labels != 2) | (np.arange(60) < 15))
+    train = {"train_images": images[keep], "train_labels": labels[keep] + 1}
+    np.savez("inputs/spots.npz", **train, test_images=images[:9], test_labels=labels[:9] + 1)
+    rcig.add("spots", "inputs/spots.npz", resolution=4, depth=1)
+    said = capsys.readouterr().out
+    assert "inputs/spots.npz: npz, 45 training and 9 test images" in said
+    rows = [line.split() for line in said.splitlines()[2:5]]
+    assert rows == [["0", "1", "20", "3"], ["1", "2", "20", "3"], ["2", "3", "5", "3"]]
+    for line in (
+        "sizes, height × width: 8 × 8 (54)",
+        "stored as: 1 channels (54); without colour",
+        "tested on: the test part of the source",
+        "reduced to 4 × 4: the central square, averaged",
+        "classes differ in size: an experiment with loop: {drawn: class}",
+        "warning: 9 test images are training images too, pixel by pixel",
+    ):
+        assert line in said
+    (entry,) = [line.strip() for line in said.splitlines() if line.startswith("  spots-ipc1-rcig: ")]
+    params, _ = plan.read(planned.PARAMS)
+    name, raw = next(iter(yaml.load(entry).items()))
+    run = plan.resolve(name, raw, params.datasets, params.sizes).run
+    assert (run.dataset, run.method) == ("spots", "rcig")
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "error", "message"),
+    [
+        ("a b", "inputs/spots.npz", ParamsError, "expected names of at most 80 letters"),
+        (
+            "mnist",
+            "inputs/spots.npz",
+            ParamsError,
+            "mnist is the name of a known dataset; give images of your own another",
+        ),
+        ("x", "../spots.npz", DataError, "expected a path inside of this folder.* make a link by `ln -s /"),
+        ("x", ".", DataError, "expected a path inside of this folder"),
+        ("x", "/", DataError, "expected a path inside of this folder"),
+        ("x", "inputs/gone", DataError, "inputs/gone: expected a folder of images, .* got nothing"),
+    ],
+)
+def test_what_cannot_be_added(name: str, path: str, error: type[Exception], message: str, workspace: Path) -> None:
+    before = Path("params.yaml").read_bytes()
+    with pytest.raises(error, match=message):
+        rcig.add(name, path)
+    assert Path("params.yaml").read_bytes() == before
+
+
+def test_a_dataset_is_added_once_and_to_a_block_alone(workspace: Path) -> None:
+    rcig.add("spots", "inputs/spots.npz")
+    with pytest.raises(ParamsError, match=r"datasets\.spots is there already; remove it, or give another name"):
+        rcig.add("spots", "inputs/spots.npz")
+    with pytest.raises(ParamsError, match=r"add\.resolutoin: unknown key 'resolutoin'"):
+        rcig.add("more", "inputs/spots.npz", resolutoin=3)
+    Path("params.yaml").write_text("".join(f"{name}: {{}}\n" for name in sections()))
+    with pytest.raises(ParamsError, match=r"datasets is no block; write .* and this one: spots: \{source: npz"):
+        rcig.add("spots", "inputs/spots.npz")
+
+
+OWN: dict[str, Any] = {"source": "npz", "path": "inputs/spots.npz", "test_fraction": 0.2}
+LISTED = {"resolution": 8, "channels": 1, "classes": 3, "depth": 1, "whitening": "standard", "mirror": False}
+LISTED |= {"l2_rate": 5e-4, "held_out": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("spots", {"path": "inputs/gone"}, r"datasets\.spots\.path: no file or folder inputs/gone; correct it"),
+        ("spots", {"path": "/inputs"}, r"datasets\.spots\.path: expected a plain path inside of this folder"),
+        ("spots", {"path": "../spots.npz"}, r"datasets\.spots\.path: expected a plain path inside of this folder"),
+        (
+            "spots",
+            {"path": "artifacts/x"},
+            r"path: artifacts/x lies where the pipeline writes; put the images below inputs/",
+        ),
+        ("mnist", {}, r"datasets\.mnist: is the name of a known dataset; give images of your own another"),
+        (
+            "spots",
+            {"source": "zip"},
+            r"datasets\.spots\.source: expected one of folder, npz, huggingface, tfds, got 'zip'",
+        ),
+        ("spots", {"path": "inputs/none"}, "source is a setting of images of your own; give their path too"),
+        ("spots", {"channels": 2}, r"datasets\.spots: channels: expected 1 for grey images or 3 for colour, got 2"),
+        ("spots", {"leave_out": "a.png"}, r"datasets\.spots\.leave_out: expected a list, got 'a\.png'"),
+    ],
+)
+def test_settings_of_a_source_that_cannot_be_used(
+    name: str, changes: dict[str, Any], message: str, workspace: Path
+) -> None:
+    raw = sections(datasets={name: OWN | LISTED | changes})
+    with pytest.raises(ParamsError, match=message):
+        plan.make(strict.parse(plan.Params, raw, ""), workspace)
+
+
+def test_a_known_dataset_needs_no_source_and_an_unknown_one_a_path(workspace: Path) -> None:
+    known = sections()["datasets"]["mnist_sample"]
+    del known["path"]
+    assert strict.parse(Listed, known, "x").own.known
+    with pytest.raises(ParamsError, match=r"datasets\.leaves: unknown dataset; known: caltech.*python -m rcig add"):
+        plan.make(strict.parse(plan.Params, sections(datasets={"leaves": known}), ""), workspace)
+
+
+def test_a_path_is_distilled_as_its_arrays_are(workspace: Path) -> None:
+    images, labels = spots(60)
+    np.savez("s.npz", train_images=images, train_labels=labels, test_images=images[:9], test_labels=labels[:9])
+    more: dict[str, Any] = {"steps": 2, "width": 4, "experiment": {"loop": {"batch_size": 16}}}
+    found = rcig.distil("s.npz", dataset={"held_out": 0.1}, **more)
+    expected = rcig.distil(images, labels, **more)
+    np.testing.assert_array_equal(found.images, expected.images)
+    accuracies = [
+        rcig.judge(found, on, "inner_adam", width=4).networks for on in (Path("s.npz"), (images[:9], labels[:9]))
+    ]
+    np.testing.assert_array_equal(*accuracies)
+    with pytest.raises(DataError, match=r"judge: the set was not distilled from inputs/spots\.npz, but s\.npz; give"):
+        rcig.judge(found, Path("inputs/spots.npz"), "inner_adam", width=4)
+    with pytest.raises(DataError, match=r"labels: those of s\.npz are read there; leave them out"):
+        rcig.distil("s.npz", labels)
+
+
+def test_batches_are_drawn_by_class_where_that_is_said() -> None:
+    labels = np.repeat([0, 1], [900, 100]).astype(np.int32)
+    seen = whole(Split(np.zeros((1000, 1, 1, 1), np.uint8), labels))
+    for drawn, share in (("image", 0.1), ("class", 0.5)):
+        run = resolved(SAMPLE, loop={"drawn": drawn}).run
+        weights = weights_of(run, seen)
+        shares = [labels[batch_index(1000, 20, 0, step, weights)].mean() for step in range(300)]
+        assert np.mean(shares) == pytest.approx(share, abs=0.03)

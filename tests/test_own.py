@@ -1,0 +1,569 @@
+"""Images of your own: what a source is read as, that its form and its order change nothing, and what is refused."""
+
+import dataclasses
+import io
+import shutil
+import tracemalloc
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import archives
+import numpy as np
+import pytest
+import tensorflow_datasets as library
+from PIL import Image
+
+from rcig import store
+from rcig.data import facts, looking, own, readers, sources, splits
+from rcig.data.settings import Listed, Own
+from rcig.data.sources import Part
+from rcig.errors import DataError, ParamsError
+
+CLASSES = ("a2", "a10", "B1")
+"""in natural order"""
+SIZE = (9, 9)
+
+
+def pixels(count: int, seed: int = 0, shape: tuple[int, ...] = SIZE) -> tuple[np.ndarray, np.ndarray]:
+    """Noise uint8 (n, *shape), ordered by class, and class numbers (n,), as many of each class."""
+    images = np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+    return images, np.sort(np.arange(count) % len(CLASSES))
+
+
+TRAIN, TEST = pixels(12), pixels(6, 1)
+
+
+def put(root: Path, part: str, images: np.ndarray, labels: np.ndarray, names: tuple[str, ...] = CLASSES) -> None:
+    """Files in the folders of their classes, the last one written first."""
+    for i, (image, label) in reversed(list(enumerate(zip(images, labels, strict=True)))):
+        path = root / part / names[label] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def photos(here: Path) -> Path:
+    """A folder with a test part, as a relative path."""
+    root = Path("photos")
+    put(root, "train", *TRAIN)
+    put(root, "test", *TEST)
+    return root
+
+
+def read(part: Part) -> splits.Split:
+    return splits.Split(*(np.concatenate(arrays) for arrays in zip(*part.chunks(), strict=True)))
+
+
+def raw(source: str, path: Path | str, resolution: int = 9, channels: int = 1, **more: Any) -> list[bytes]:
+    """The files that `preprocess` writes of a source."""
+    dataset = own.open_dataset(Own(source, str(path), **more), resolution, channels)  # type: ignore[arg-type]
+    files = []
+    for part in (dataset.train, dataset.test):
+        sources.write(Path("written.npz"), part, dataset.class_names)
+        files.append(Path("written.npz").read_bytes())
+    return files
+
+
+def opened(source: str, path: Path | str, **more: Any) -> own.Opened:
+    one = Own(source, str(path), **more)  # type: ignore[arg-type]
+    return own.settle(one, own.find(one))
+
+
+def test_a_folder_has_its_classes_and_files_in_natural_order(photos: Path) -> None:
+    dataset = own.open_dataset(Own("folder", str(photos)), 9, 1)
+    assert dataset.class_names == list(CLASSES)
+    for part, (images, labels) in ((dataset.train, TRAIN), (dataset.test, TEST)):
+        found = read(part)
+        np.testing.assert_array_equal(found.images[..., 0], images)
+        np.testing.assert_array_equal(found.labels, labels)
+
+
+def as_npz(root: Path) -> tuple[str, Path]:
+    arrays = {
+        "train_images": TRAIN[0],
+        "train_labels": TRAIN[1],
+        "test_images": TEST[0],
+        "test_labels": TEST[1][:, None],
+    }
+    np.savez_compressed("x.npz", **arrays, class_names=np.array(CLASSES))
+    return "npz", Path("x.npz")
+
+
+def as_text_labels(root: Path) -> tuple[str, Path]:
+    names = np.array(CLASSES)
+    arrays = {"train_images": TRAIN[0], "train_labels": names[TRAIN[1]], "test_images": TEST[0][..., None]}
+    np.savez("x.npz", **arrays, test_labels=names[TEST[1]])
+    return "npz", Path("x.npz")
+
+
+def hugging(root: Path) -> Any:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"id": datasets.Value("int32"), "img": datasets.Image()})
+    features["kind"] = datasets.ClassLabel(names=list(CLASSES))
+
+    def part(images: np.ndarray, labels: np.ndarray) -> Any:
+        rows = [{"id": i, "img": Image.fromarray(one), "kind": int(labels[i])} for i, one in enumerate(images)]
+        return datasets.Dataset.from_list(rows, features=features)
+
+    return datasets.DatasetDict({"train": part(*TRAIN), "test": part(*TEST)})
+
+
+def as_parquet(root: Path) -> tuple[str, Path]:
+    for part, rows in hugging(root).items():
+        Path("hub/data").mkdir(parents=True, exist_ok=True)
+        rows.to_parquet(f"hub/data/{part}-00000-of-00001.parquet")
+    return "huggingface", Path("hub")
+
+
+def as_arrow(root: Path) -> tuple[str, Path]:
+    hugging(root).save_to_disk("saved", num_shards={"train": 2, "test": 1})
+    return "huggingface", Path("saved")
+
+
+def as_imagefolder(root: Path) -> tuple[str, Path]:
+    for part, (images, labels) in (("train", TRAIN), ("test", TEST)):
+        place = Path("tables") / part
+        place.mkdir(parents=True)
+        lines = ["file_name,label"]
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+            Image.fromarray(image).save(place / f"{i}.png")
+            lines.append(f"{i}.png,{CLASSES[label]}")
+        (place / "metadata.csv").write_text("\n".join(lines))
+    return "huggingface", Path("tables")
+
+
+class Prepared(library.core.GeneratorBasedBuilder, skip_registration=True):
+    """The same images, as tensorflow-datasets prepares them."""
+
+    VERSION = library.core.Version("1.0.0")
+    name = "noise"
+
+    def _info(self) -> library.core.DatasetInfo:
+        features = {"image": library.features.Image(shape=(9, 9, 1))}
+        label = library.features.ClassLabel(names=list(CLASSES))
+        return library.core.DatasetInfo(
+            builder=self, features=library.features.FeaturesDict(features | {"label": label})
+        )
+
+    def _split_generators(self, _: Any) -> dict[str, Iterator[tuple[int, dict[str, object]]]]:
+        def rows(images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, dict[str, object]]]:
+            for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+                yield i, {"image": archives.encoded(image, "png"), "label": int(label)}
+
+        return {"train": rows(*TRAIN), "test": rows(*TEST)}
+
+    def _generate_examples(self) -> None:
+        raise AssertionError("never called")
+
+
+FORMS: dict[str, Callable[[Path], tuple[str, Path]]] = {
+    "npz": as_npz,
+    "labels as text": as_text_labels,
+    "parquet": as_parquet,
+    "arrow": as_arrow,
+    "imagefolder": as_imagefolder,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_pixels_in_another_form_are_the_same_raw_files(
+    form: str, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    source, path = FORMS[form](photos)
+    assert readers.guess(path) == source
+    assert raw(source, path) == raw("folder", photos)
+
+
+def test_a_prepared_dataset_of_tensorflow_datasets_is_a_source(photos: Path) -> None:
+    Prepared(data_dir="prepared", file_format="array_record").download_and_prepare()
+    path = Path("prepared/noise/1.0.0")
+    assert readers.guess(path) == "tfds"
+    dataset, expected = own.open_dataset(Own("tfds", str(path)), 9, 1), own.open_dataset(Own("folder", "photos"), 9, 1)
+    assert dataset.class_names == expected.class_names
+    for one, other in ((dataset.train, expected.train), (dataset.test, expected.test)):
+        # It shuffles what it prepares.
+        found, wanted = ({i.tobytes(): int(k) for i, k in zip(*read(part), strict=True)} for part in (one, other))
+        assert found == wanted
+
+
+def test_when_and_how_files_came_there_changes_nothing(photos: Path) -> None:
+    first = raw("folder", photos)
+    for file in sorted(photos.rglob("*.png")):
+        content = file.read_bytes()
+        file.unlink()
+        file.write_bytes(content)
+    (photos / "train" / "a2" / ".DS_Store").write_text("hidden")
+    (photos / "train" / "a2" / "notes.txt").write_text("of another kind")
+    (photos / "extra").mkdir()
+    assert raw("folder", photos) == first
+    assert opened("folder", photos).notes == ["left out: 1 .txt, extra/"]
+
+
+MODES: dict[str, tuple[Callable[[np.ndarray], Image.Image], Callable[[np.ndarray], np.ndarray]]] = {
+    # how noise (h, w, 3) is stored, and what it is then as plain NumPy
+    "RGB": (Image.fromarray, lambda a: a),
+    "RGBA": (lambda a: Image.fromarray(np.concatenate([a, a[..., :1]], 2)), lambda a: a),
+    "L": (lambda a: Image.fromarray(a[..., 0]), lambda a: a[..., :1]),
+    "LA": (lambda a: Image.fromarray(a[..., :2].copy(), "LA"), lambda a: a[..., :1]),
+    "I;16": (lambda a: Image.fromarray(a[..., 0].astype(np.uint16) * 256 + 7), lambda a: a[..., :1]),
+    "P": (
+        lambda a: Image.fromarray(a[..., 0] // 64 * 64).convert("P"),
+        lambda a: np.repeat(a[..., :1] // 64 * 64, 3, 2),
+    ),
+    "1": (lambda a: Image.fromarray(a[..., 0] > 99), lambda a: np.where(a[..., :1] > 99, 255, 0)),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_is_cropped_and_averaged_as_plain_numpy_does(mode: str, here: Path) -> None:
+    stored, plain = MODES[mode]
+    noise = np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    for name in ("a", "b"):
+        Path("p", name).mkdir(parents=True)
+        for i in range(2):
+            stored(noise).save(f"p/{name}/{i}.png")
+    dataset = own.open_dataset(Own("folder", "p", 0.5), 10, 3)
+    square = plain(noise)[:, 10:50].reshape(10, 4, 10, 4, -1)
+    expected = np.floor(square.mean((1, 3)) + 0.5).astype(np.uint8)
+    np.testing.assert_array_equal(read(dataset.train).images[0], np.broadcast_to(expected, (10, 10, 3)))
+    looked = looking.look(opened("folder", "p", test_fraction=0.5))
+    assert looked.modes == {mode: 4}
+    assert looked.sizes == {(40, 60): 4}
+    assert looked.colour == (mode in ("RGB", "RGBA"))
+
+
+def test_a_photograph_is_turned_upright_before_it_is_cropped(here: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (8, 12), dtype=np.uint8)
+    for name in ("a", "b"):
+        Path("p", name).mkdir(parents=True)
+        tags = Image.Exif()
+        tags[274] = 6  # what was taken is the stored image turned clockwise
+        for i in range(2):
+            Image.fromarray(np.rot90(noise)).save(f"p/{name}/{i}.png", exif=tags)
+    found = read(own.open_dataset(Own("folder", "p", 0.5), 8, 1).train).images[0, ..., 0]
+    np.testing.assert_array_equal(found, noise[:, 2:10])
+
+
+def test_grey_that_is_stored_as_colour_is_grey_and_colour_said_to_be_grey_is_refused(here: Path) -> None:
+    images, labels = pixels(12)
+    put(Path("p"), "train", np.repeat(images[..., None], 3, 3), labels)
+    put(Path("p"), "test", images[:, :, :6], labels)
+    assert looking.decide("p", {}, "x").listed.channels == 1
+    found = own.open_dataset(Own("folder", "p"), 9, 1)
+    np.testing.assert_array_equal(read(found.train).images[..., 0], images)
+    Image.fromarray(pixels(1, shape=(9, 9, 3))[0][0]).save("p/train/a10/7.png")
+    with pytest.raises(DataError, match=r"p train: train/a10/7\.png is in colour, channels says 1; give channels: 3"):
+        read(own.open_dataset(Own("folder", "p"), 9, 1).train)
+    assert looking.decide("p", {}, "x").listed.channels == 3
+
+
+def test_a_test_part_that_is_drawn_is_the_same_fraction_of_every_class_and_always_the_same(here: Path) -> None:
+    images, labels = pixels(34)
+    put(Path("p"), "", images, np.sort(labels % 2))
+    Path("p/a10/33.png").rename("p/lonely.png")
+    one, again = (opened("folder", "p", test_fraction=0.25) for _ in range(2))
+    np.testing.assert_array_equal(one.test.mask, again.test.mask)
+    assert not (one.train.mask & one.test.mask).any()
+    assert (one.train.mask | one.test.mask).all()
+    counts = np.bincount(one.train.labels)
+    np.testing.assert_array_equal(np.bincount(one.train.labels[one.test.mask]), np.round(counts / 4))
+    labels = np.repeat([0, 1, 2], [1, 2, 3])
+    assert np.bincount(labels[splits.test_mask(labels, 0.1)], minlength=3).tolist() == [0, 1, 1]
+    assert np.bincount(labels[splits.test_mask(labels, 0.9)], minlength=3).tolist() == [0, 1, 2]
+
+
+def save_npz(**changes: Any) -> Path:
+    images, labels = TRAIN
+    arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels} | changes
+    np.savez("x.npz", **{name: array for name, array in arrays.items() if array is not None})
+    return Path("x.npz")
+
+
+def test_labels_may_begin_anywhere_and_are_numbered_from_0_on(here: Path) -> None:
+    for first, step in ((1, 1), (-1, 1), (5, 10)):
+        path = save_npz(train_labels=first + step * TRAIN[1], test_labels=first + step * TRAIN[1][:, None])
+        found = opened("npz", path)
+        np.testing.assert_array_equal(found.train.labels, TRAIN[1])
+        assert found.class_names == [str(first + step * i) for i in range(3)]
+    names = np.array(["x", "y", "z"])
+    for first in (0, 1):
+        path = save_npz(train_labels=first + TRAIN[1], test_labels=first + TRAIN[1], class_names=names)
+        assert opened("npz", path).class_names == ["x", "y", "z"]
+        np.testing.assert_array_equal(opened("npz", path).test.labels, TRAIN[1])
+
+
+def test_validation_images_are_tested_on_only_where_there_is_no_test_part(here: Path) -> None:
+    more = {"val_images": TEST[0], "val_labels": TEST[1]}
+    found = opened("npz", save_npz(**more))
+    assert found.test.mask.sum() == 12
+    assert found.notes == ["not used: 6 validation images; all selection is made on held-out training images"]
+    found = opened("npz", save_npz(test_images=None, test_labels=None, **more))
+    assert found.test.mask.sum() == 6
+    assert found.notes == []
+
+
+@pytest.mark.parametrize("source", ["npz", "folder"])
+def test_a_source_is_read_in_pieces(source: str, here: Path) -> None:
+    shape, count = (64, 64, 3), 300
+    images, labels = pixels(count, shape=shape)
+    whole = images.nbytes
+    if source == "npz":
+        np.savez("x.npz", images=images, labels=labels)
+        path = "x.npz"
+    else:
+        put(Path("x"), "", images, labels)
+        path = "x"
+    dataset = own.open_dataset(Own(source, path, 0.2), 8, 3)  # type: ignore[arg-type]
+    tracemalloc.start()
+    seen = sum(1 for _ in dataset.train.read())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seen == 240
+    assert peak < whole / 3, f"{peak:,} of {whole:,} bytes"
+
+
+def test_a_parquet_file_is_read_in_pieces_whatever_the_size_of_its_row_groups(here: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    count, size = 1000, 30_000
+    rng = np.random.default_rng(0)
+    table = pa.table({"image": [rng.bytes(size) for _ in range(count)], "label": np.arange(count) % 2})
+    # One row group of pages of some rows, and a page is the smallest piece that can be read.
+    pq.write_table(table, "x.parquet", row_group_size=count, write_batch_size=16, use_dictionary=False)
+    del table
+    train = readers.huggingface(Path("x.parquet"), Own("huggingface", "x.parquet")).parts["train"]
+    before, held, seen = pa.total_allocated_bytes(), 0, 0
+    for _ in train.read(np.ones(count, bool)):
+        held, seen = max(held, pa.total_allocated_bytes() - before), seen + 1
+    assert seen == count
+    assert held < count * size / 2, f"{held:,} of {count * size:,} bytes"
+
+
+def break_some(root: Path) -> list[str]:
+    names = ["train/a10/5.png", "train/B1/8.png"]
+    (root / names[0]).write_bytes((root / names[0]).read_bytes()[:60])
+    (root / names[1]).write_bytes(b"no image")
+    return names
+
+
+def test_every_broken_file_is_named_and_can_be_left_out(photos: Path) -> None:
+    names = break_some(photos)
+    dataset = own.open_dataset(Own("folder", str(photos)), 9, 1)
+    with pytest.raises(DataError, match=f"photos train: 2 cannot be read: {', '.join(names)} .*leave_out"):
+        read(dataset.train)
+    found = read(own.open_dataset(Own("folder", str(photos), leave_out=tuple(names)), 9, 1).train)
+    np.testing.assert_array_equal(found.images[..., 0], np.delete(TRAIN[0], [5, 8], 0))
+    decided = looking.decide(str(photos), {}, "x")
+    assert (list(decided.looked.broken), decided.listed.leave_out) == (names, tuple(names))
+    assert decided.opened.train.mask.sum() == 10
+    with pytest.raises(DataError, match=r"leave_out: photos has no train/gone\.png; correct it"):
+        opened("folder", photos, leave_out=("train/gone.png", names[0]))
+
+
+def test_a_file_that_is_damaged_where_it_is_read_is_named(here: Path) -> None:
+    images, labels = pixels(300, shape=(64, 64))
+    path = save_npz(train_images=images, train_labels=labels)
+    content = bytearray(path.read_bytes())
+    content[content.index(images[-1].tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.npz train: cannot be read to its end .*CRC.*; write it anew"):
+        read(own.open_dataset(Own("npz", "x.npz"), 9, 1).train)
+
+
+def test_test_images_that_are_training_images_are_counted(photos: Path) -> None:
+    assert looking.decide("photos", {}, "x").looked.duplicates == 0
+    for name in ("3.png", "other.png"):
+        shutil.copy(photos / "train/a2/0.png", photos / "test/a10" / name)
+    assert looking.decide("photos", {}, "x").looked.duplicates == 2
+    dataset = own.open_dataset(Own("folder", "photos"), 9, 1)
+    assert facts.duplicates(read(dataset.train), read(dataset.test)) == 2
+
+
+def test_what_is_decided_of_images(here: Path) -> None:
+    def decided(shape: tuple[int, ...], count: int = 300, **given: Any) -> Listed:
+        images, labels = pixels(count, shape=shape)
+        np.savez("x.npz", images=images, labels=labels)
+        return looking.decide("x.npz", given, "x").listed
+
+    grey = decided((9, 9))
+    assert (grey.resolution, grey.channels, grey.classes, grey.depth) == (9, 1, 3, 1)
+    assert (grey.whitening, grey.mirror, grey.held_out, grey.test_fraction) == ("standard", False, 0.1, 0.2)
+    colour = decided((20, 70, 3), count=30)
+    assert (colour.resolution, colour.channels, colour.whitening, colour.mirror) == (20, 3, "zca", True)
+    assert colour.held_out == 0.2, "with few images"
+    assert decided((100, 70, 3), count=30).resolution == 32
+    given = decided((9, 9), resolution=5, depth=1, test_fraction=0.4)
+    assert (given.resolution, given.test_fraction) == (5, 0.4)
+    assert dataclasses.replace(given, resolution=9, depth=1, test_fraction=0.2) == grey
+
+
+FLOATS = "expected train_images as uint8 .*, got float64 .*astype"
+BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
+    "floats": ({"train_images": TRAIN[0] / 255}, FLOATS),
+    "channels first": ({"train_images": np.zeros((12, 3, 9, 9), np.uint8)}, r"transpose\(0, 2, 3, 1\) brings"),
+    "by columns": ({"train_images": np.asfortranarray(TRAIN[0])}, "train_images is in Fortran's order; save"),
+    "one-hot": ({"train_labels": np.eye(3)[TRAIN[1]]}, r"one class number or name .*argmax\(1\)"),
+    "fewer labels": ({"train_labels": TRAIN[1][:5]}, r"for each of 12 images, got int64 \(5,\)"),
+    "objects": ({"train_labels": TRAIN[1].astype(object)}, "train_labels holds Python objects"),
+    "no labels": ({"train_labels": None}, "expected the arrays images and labels, or train_images"),
+    "others": (
+        dict.fromkeys(("train_images", "train_labels", "test_images", "test_labels")) | {"x": TRAIN[0]},
+        "got x;",
+    ),
+    "one class": ({"train_labels": 0 * TRAIN[1], "test_labels": 0 * TRAIN[1]}, "has one class, 0; at least two"),
+    "no test image": ({"test_labels": TRAIN[1] % 2}, "x.npz test: no image of 2; add some, or remove the class"),
+    "unseen class": ({"train_labels": TRAIN[1] % 2}, "x.npz train: no image of 2"),
+    "names": ({"class_names": np.array(["a", "b"])}, "names 2 classes, its labels go from 0 to 2"),
+    "names of one": ({"class_names": np.array(3)}, r"expected class_names as text \(C,\)"),
+    "mixed": ({"test_labels": np.array(CLASSES)[TRAIN[1]]}, "text in one part and numbers in another"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_ARRAYS)
+def test_arrays_that_are_no_dataset_are_one_line(what: str, here: Path) -> None:
+    changes, message = BAD_ARRAYS[what]
+    with pytest.raises(DataError, match=message) as error:
+        opened("npz", save_npz(**changes))
+    assert "\n" not in str(error.value)
+
+
+def nest(root: Path) -> None:
+    (root / "train/a2/deeper").mkdir()
+
+
+def empty(root: Path) -> None:
+    (root / "train/C").mkdir()
+    (root / "train/C/readme.md").write_text("none yet")
+
+
+def no_folders(root: Path) -> None:
+    shutil.rmtree(root / "train")
+    (root / "train").mkdir()
+    (root / "train/1.png").write_bytes(b"")
+
+
+BAD_FOLDERS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "nested": (
+        nest,
+        r"photos/train/a2/deeper: a folder in the folder of a class; move its images into photos/train/a2",
+    ),
+    "empty class": (empty, r"photos/train/C: no image of this class \(\.png, .*\); add some, or remove the folder"),
+    "no classes": (no_folders, "photos/train: has no folders; put the images of each class into a folder of its name"),
+    "no train": (lambda root: shutil.rmtree(root / "train"), "photos: has test and no train"),
+    "no test": (lambda root: shutil.rmtree(root / "test"), "photos: has no test part; give test_fraction: 0.2"),
+    "class not in test": (lambda root: shutil.rmtree(root / "test/B1"), "photos test: no image of B1"),
+    "gone": (shutil.rmtree, "photos: no such file or folder; correct the path"),
+    "a file": (
+        lambda root: (shutil.rmtree(root), root.write_text("")),
+        "photos: expected a folder of images, got a file",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD_FOLDERS)
+def test_folders_that_are_no_dataset_are_one_line(what: str, photos: Path) -> None:
+    spoil, message = BAD_FOLDERS[what]
+    spoil(photos)
+    with pytest.raises(DataError, match=message):
+        opened("folder", photos)
+
+
+def test_a_folder_that_may_not_be_read_is_one_line(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(place: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied", str(place))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DataError, match="photos: may not be read or written; correct its permissions"):
+        opened("folder", photos)
+
+
+def test_a_test_fraction_of_a_source_with_a_test_part_is_refused(photos: Path) -> None:
+    with pytest.raises(DataError, match="photos: has a test part; leave test_fraction out"):
+        opened("folder", photos, test_fraction=0.2)
+
+
+def test_tables_that_are_no_dataset_are_one_line(here: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    files, labels = [archives.encoded(one, "png") for one in TRAIN[0]], TRAIN[1].tolist()
+
+    def write(path: str, **columns: Any) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(columns), path)
+
+    write("d/train.parquet", image=files, fine=labels, coarse=labels)
+    with pytest.raises(DataError, match=r"columns image, fine, coarse has the labels\? Say label_column$"):
+        opened("huggingface", "d", test_fraction=0.5)
+    with pytest.raises(DataError, match="Say label_column, got 'none'"):
+        opened("huggingface", "d", test_fraction=0.5, label_column="none")
+    found = opened("huggingface", "d", test_fraction=0.5, label_column="coarse")
+    assert found.class_names == ["0", "1", "2"]
+    assert found.train.examples.name(7) == "train.parquet row 7"
+    write("d/train.parquet", image=files, label=[*labels[:-1], None])
+    with pytest.raises(DataError, match="expected one class number or name for each image, got NoneType, int"):
+        opened("huggingface", "d", test_fraction=0.5)
+    write("d/more.parquet", image=files, label=labels)
+    with pytest.raises(DataError, match=r"d/more\.parquet: is it of the training or the test part\?"):
+        opened("huggingface", "d")
+    Path("d/more.parquet").rename("d/test.parquet")
+    Path("d/test.parquet").write_bytes(Path("d/test.parquet").read_bytes()[:200])
+    with pytest.raises(DataError, match=r"d: not a whole Hugging Face dataset .*; download it anew"):
+        opened("huggingface", "d")
+    write("e/one/train.parquet", image=files, label=labels)
+    write("e/two/train.parquet", image=files, label=labels)
+    with pytest.raises(DataError, match="e: files of train lie in e/one and e/two; let path name one of them"):
+        opened("huggingface", "e")
+
+
+def test_a_table_does_not_name_files_outside(photos: Path) -> None:
+    (photos / "train/metadata.csv").write_text("file_name,label\n../../secret.png,a\n")
+    with pytest.raises(
+        DataError, match=r"metadata\.csv: names train/\.\./\.\./secret\.png, which is outside of photos"
+    ):
+        opened("huggingface", photos)
+
+
+def test_what_is_no_source_is_said(here: Path) -> None:
+    Path("x.txt").write_text("")
+    for path, what in (("gone", "nothing"), ("x.txt", "a file of another kind")):
+        with pytest.raises(DataError, match=f"{path}: expected a folder of images, an .npz file, .* got {what}"):
+            looking.decide(path, {}, "x")
+    Path("x.npz").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"x\.npz: not a whole \.npz file"):
+        looking.decide("x.npz", {}, "x")
+    Path("empty").mkdir()
+    with pytest.raises(DataError, match="empty: has no folders"):
+        looking.decide("empty", {}, "x")
+    (Path("empty") / "features.json").write_text("{}")
+    with pytest.raises(
+        DataError, match="empty: not a dataset with image and label that tensorflow-datasets has prepared"
+    ):
+        looking.decide("empty", {}, "x")
+    with pytest.raises(ParamsError, match=r"x\.test_fraction: expected test_fraction between 0\.001 and 0\.9, got 2"):
+        looking.decide("x.npz", {"test_fraction": 2}, "x")
+
+
+def test_an_array_that_claims_more_than_it_has_is_refused_before_anything_is_allocated(here: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2**40, 9, 9)})
+    with zipfile.ZipFile("x.npz", "w") as archive:
+        archive.writestr("images.npy", header.getvalue())
+        archive.writestr("labels.npy", b"")
+    with pytest.raises(DataError, match=r"images says uint8 \(1099511627776, 9, 9\), but has"):
+        opened("npz", "x.npz")
+
+
+def test_rows_of_an_archive_are_those_of_the_array(here: Path) -> None:
+    array = np.arange(24, dtype=np.int16).reshape(4, 3, 2)
+    np.savez_compressed("x.npz", a=array, b=np.asfortranarray(array))
+    with zipfile.ZipFile("x.npz") as archive:
+        np.testing.assert_array_equal(np.stack(list(store.rows(archive, "a"))), array)
+        with pytest.raises(ValueError, match="b is in Fortran's order"):
+            next(store.rows(archive, "b"))
