@@ -86,6 +86,13 @@ def test_a_folder_has_its_classes_and_files_in_natural_order(photos: Path) -> No
         np.testing.assert_array_equal(found.labels, labels)
 
 
+def test_names_are_sorted_as_people_do() -> None:
+    names = ["", "10", "9", "B1", "a", "a 2", "a1", "a10", "a2", "a2b", "A2", "ä", "x-3", "x-10", "1.5"]
+    found = sorted(names, key=readers.natural)
+    assert found == ["", "1.5", "9", "10", "a", "a 2", "a1", "A2", "a2", "a2b", "a10", "B1", "x-3", "x-10", "ä"]
+    assert sorted(reversed(names), key=readers.natural) == found
+
+
 def as_npz(root: Path) -> tuple[str, Path]:
     arrays = {
         "train_images": TRAIN[0],
