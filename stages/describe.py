@@ -46,11 +46,7 @@ def main(name: str) -> None:
         "round_trip": int(np.abs(images.astype(int) - back).max()),
     }
     if known["duplicates"] and not settings.own.known:
-        warnings.warn(
-            f"{name}: {known['duplicates']} of {len(test.labels)} test images are training images too, pixel by pixel;"
-            " its accuracy is too high",
-            stacklevel=1,
-        )
+        warnings.warn(f"{name}: {known['duplicates']} test images are training images too", stacklevel=1)
     titles = [class_names[label] for label in labels]
     titles += ["whitened"] * len(labels) + ["back"] * len(labels)
     picture = image_grid(np.concatenate([images, facts.visible(white), back]), titles, columns=len(labels))

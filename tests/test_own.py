@@ -86,6 +86,11 @@ def test_a_folder_has_its_classes_and_files_in_natural_order(photos: Path) -> No
         np.testing.assert_array_equal(found.labels, labels)
 
 
+def test_names_are_sorted_as_people_do() -> None:
+    expected = ["", "1.5", "9", "10", "a", "a1", "A2", "a2", "a2b", "a10", "a 2", "B1", "x-3", "x-10", "ä"]
+    assert sorted(set(expected), key=readers.natural) == expected
+
+
 def as_npz(root: Path) -> tuple[str, Path]:
     arrays = {
         "train_images": TRAIN[0],

@@ -506,3 +506,23 @@ def test_the_library_does_not_know_the_stages() -> None:
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert not any(name.split(".")[0] == "stages" for name in names), path
+
+
+@pytest.mark.slow
+def test_images_of_your_own_are_what_their_stage_depends_on(clone: Path) -> None:
+    picture = clone / "inputs" / "leaves" / "ash" / "1.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"an image")
+    settings = yaml.load((clone / "params.yaml").read_text())
+    own = {"source": "folder", "path": "inputs/leaves", "test_fraction": 0.2}
+    settings["datasets"]["leaves"] = settings["datasets"]["mnist_sample"] | own
+    save_settings(clone, settings)
+    assert ran(clone) == sorted(["plan", *of(("preprocess", "describe"), "leaves"), "report"])
+    (dep,) = yaml.load((clone / "dvc.lock").read_text())["stages"]["preprocess@leaves"]["deps"]
+    assert (dep["path"], dep["nfiles"]) == ("inputs/leaves", 1)
+    assert dep["md5"].endswith(".dir")
+    picture.write_bytes(b"another")
+    assert ran(clone) == of("preprocess", "leaves"), "the stub makes the same of it, so that nothing follows"
+    assert ran(clone) == []
+    shutil.rmtree(clone / "inputs" / "leaves")
+    assert ran(clone, "--allow-missing") == [], "where results are, images need not be"

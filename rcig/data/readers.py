@@ -64,7 +64,7 @@ class Found(NamedTuple):
 def natural(name: str) -> tuple[Any, ...]:
     """A key to sort names by as people do: `a2` before `a10`."""
     parts = re.split(r"([0-9]+)", unicodedata.normalize("NFC", name))
-    return (*(int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)), name)
+    return tuple(int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)), name
 
 
 # Folders of classes.
@@ -405,7 +405,7 @@ def _imagefolder(root: Path, own: Own) -> Found:
 
 def _rows(file: Path) -> list[dict[str, Any]]:
     try:
-        with file.open(encoding="utf-8", newline="") as opened:
+        with file.open(encoding="utf-8-sig", newline="") as opened:
             if file.suffix == ".csv":
                 return list(csv.DictReader(opened))
             return [dict(json.loads(line)) for line in opened if line.strip()]
