@@ -21,6 +21,6 @@ The architectures, with their standard widths and their parameters for 32×32×3
 | vit_tiny         |   192 |  5,362,762 | Vision Transformer of the size DeiT-Ti                    |
 """
 
-from rcig.nets.build import ARCHITECTURES, WITH_DEPTH, Net, Variables, build
+from rcig.nets.build import ARCHITECTURES, WITH_DEPTH, Net, Variables, at_precision, build
 
-__all__ = ["ARCHITECTURES", "WITH_DEPTH", "Net", "Variables", "build"]
+__all__ = ["ARCHITECTURES", "WITH_DEPTH", "Net", "Variables", "at_precision", "build"]
