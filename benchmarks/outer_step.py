@@ -69,6 +69,7 @@ def main() -> None:
         "device": jax.devices()[0].device_kind,
         "seconds": round(spent, 4),
         "gflop": round(work, 2),
+        "gflops": round(work / spent, 1),
         "matmul_gflops": round(rate, 1),
         "share": round(work / spent / rate, 3),
         "step_memory_mib": round(case.memory_mib),
