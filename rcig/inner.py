@@ -114,7 +114,7 @@ def rows_by_image(features: Features, origin: Weights) -> Callable[[jax.Array, i
 def rows_by_layer(features: Features, origin: Weights) -> Callable[[jax.Array, int | None], Any]:
     """The same: per class one backward pass of all images, and for every layer one product of all images and classes.
 
-    So an accelerator has few launches, and no convolution for a single image.
+    So an accelerator has few launches, and no convolution for a single image. It has no derivative by x.
     """
 
     def rows(x: jax.Array) -> Any:

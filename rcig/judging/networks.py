@@ -69,7 +69,8 @@ def measure(
     `labels` makes those trained on of the set's own; `where` gives protocol, architecture and width.
     """
     measured, total = {*at, networks.steps}, networks.steps * len(subject.judged.seeds)
-    found, predicted, shown = [], [], {}
+    found, predicted = [], []
+    shown: dict[str, str] = {}
     with progress(f"{where['protocol']}, {networks.name}", total, "the tests", networks.memory) as reached:
         for i, (seed, (x, y)) in enumerate(subject.supports()):
             looks = sorted(measured | networks.looks)

@@ -117,7 +117,7 @@ def build(architecture: str, shape: tuple[int, int, int], classes: int, **body: 
         return phi
 
     # Compiled each for itself, they are traced once for all their uses in a step, whatever is derived from them.
-    return Net(*map(jax.jit, (init, apply, train, features)))
+    return Net(jax.jit(init), jax.jit(apply), jax.jit(train), jax.jit(features))
 
 
 def at_precision(net: Net, precision: str) -> Net:
@@ -132,4 +132,4 @@ def at_precision(net: Net, precision: str) -> Net:
 
         return call
 
-    return Net(*map(at, net))
+    return Net(at(net.init), at(net.apply), at(net.train), at(net.features))

@@ -37,7 +37,7 @@ def conv_patches(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> 
     return (kernel.reshape(len(kernel), -1) @ views.reshape(len(views), -1)).reshape(-1, *views.shape[1:])
 
 
-def patches(x: jax.Array, size: tuple[int, int], stride: int, padding: int) -> jax.Array:
+def patches(x: jax.Array, size: tuple[int, ...], stride: int, padding: int) -> jax.Array:
     """What a kernel of `size` (h, w) meets, in the order of its weights: (C, H, W, N) -> (h·w·C, H', W', N).
 
     Shifts along columns first, then along rows: faster than all shifts at once, forwards and backwards.
@@ -60,7 +60,7 @@ def depthwise_shifts(x: jax.Array, kernel: jax.Array, stride: int, padding: int)
 
 
 def prepare(
-    x: jax.Array, size: tuple[int, int], stride: int, padding: int
+    x: jax.Array, size: tuple[int, ...], stride: int, padding: int
 ) -> tuple[jax.Array, list[slice], list[slice]]:
     """x with zeros around it, and which of its rows and columns every row and every column of a kernel meets."""
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -109,7 +109,7 @@ OWN = "own"
 Jacobian by the parameters, image by image, and of a convolution it is a product of patches and cotangents."""
 
 
-def with_own_kernels(x: jax.Array, kernels: jax.Array, size: tuple[int, int], stride: int, padding: int) -> jax.Array:
+def with_own_kernels(x: jax.Array, kernels: jax.Array, size: tuple[int, ...], stride: int, padding: int) -> jax.Array:
     """The convolution of each of the first n of N images with its own kernel (n, filters, …); zeros for the others."""
     count, filters = kernels.shape[:2]
     # As the kernels are zero, nothing of what follows depends on x.
