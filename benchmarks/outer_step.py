@@ -27,7 +27,6 @@ from rcig.data.splits import Split, whole
 from rcig.methods import implicit
 from rcig.methods.base import Distilled, Setup
 from rcig.run import loop
-from rcig.run.task import at_precision
 
 MNIST = Dataset(28, 1, 10, depth=3, whitening="standard", mirror=False, l2_rate=5e-4, held_out=0.1)
 
@@ -70,6 +69,7 @@ def main() -> None:
         "device": jax.devices()[0].device_kind,
         "seconds": round(spent, 4),
         "gflop": round(work, 2),
+        "gflops": round(work / spent, 1),
         "matmul_gflops": round(rate, 1),
         "share": round(work / spent / rate, 3),
         "step_memory_mib": round(case.memory_mib),
@@ -163,7 +163,7 @@ def make_setup(
 
     def network(architecture: str, **more: Any) -> nets.Net:
         net = nets.build(architecture, dataset.shape, dataset.classes, width=width, depth=dataset.depth, **more)
-        return at_precision(net, precision)
+        return nets.at_precision(net, precision)
 
     return Setup(
         shape=dataset.shape,

@@ -170,7 +170,7 @@ def judge(
     seed = strict.convert(Annotated[int, NOT_NEGATIVE], seed, "judge.seed")
     _check_usable(distilled)
     if not isinstance(on, str | Path | tuple) or (isinstance(on, tuple) and len(on) != 2):
-        raise DataError(f"judge: expected on to be a dataset's name or (images, labels), got {shown(on)}; or a Path")
+        raise DataError(f"judge: expected on to be a dataset's name, a Path or (images, labels), got {shown(on)}")
     classes, shape, meta = distilled.labels.shape[1], distilled.images.shape[1:], distilled.meta
     train: Callable[[], splits.Split] | None = None
     if isinstance(on, str):

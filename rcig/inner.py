@@ -23,13 +23,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.flatten_util import ravel_pytree
 from jax.scipy.linalg import cho_factor, cho_solve
 
 from rcig.passes import map_images, sum_images
 
-Features = Callable[[Any, jax.Array], jax.Array]
-"""(body parameters, x (n, …)) -> features (n, H)"""
+Features = Callable[..., jax.Array]
+"""(body parameters, x (n, …), own=None) -> features (n, H), see rcig.nets.Net"""
 Info = dict[str, Any]
 """Scalars that say how well a solve went; of `adam` the losses too."""
 
@@ -55,6 +54,8 @@ class Outputs(NamedTuple):
 class Problem(NamedTuple):
     outputs: Callable[[Any, jax.Array], Outputs]
     """(δ, x) -> Outputs: `linearised`, `moved` or `fixed`"""
+    jacobian: Callable[[jax.Array, int | None], Any]
+    """(x, per_pass) -> J(x), like the body with leaves (n, C, …): `rows_by_image` or `rows_by_layer`"""
     start: Weights
     """where iterations begin: δ = 0 (None if fixed), and Ω (None with the closed form)"""
     x: jax.Array
@@ -98,6 +99,31 @@ def linearised(features: Features, origin: Weights) -> Callable[[Any, jax.Array]
         return Outputs(tangent @ origin.head, phi)
 
     return outputs
+
+
+def rows_by_image(features: Features, origin: Weights) -> Callable[[jax.Array, int | None], Any]:
+    """J(x) of `linearised`: one image at a time, whose classes fill a CPU."""
+
+    def image(x: jax.Array) -> Any:
+        logits, pull = jax.vjp(lambda body: (features(body, x[None]) @ origin.head)[0], origin.body)
+        return jax.vmap(pull)(jnp.eye(len(logits), dtype=logits.dtype))[0]
+
+    return lambda x, per_pass: map_images(jax.vmap(image), x, 1)
+
+
+def rows_by_layer(features: Features, origin: Weights) -> Callable[[jax.Array, int | None], Any]:
+    """The same: per class one backward pass of all images, and for every layer one product of all images and classes.
+
+    So an accelerator has few launches, and no convolution for a single image. It has no derivative by x.
+    """
+
+    def rows(x: jax.Array) -> Any:
+        zeros = jax.tree.map(lambda leaf: jnp.zeros((len(x), *leaf.shape), leaf.dtype), origin.body)
+        logits, pull = jax.vjp(lambda own: features(origin.body, x, own=own) @ origin.head, zeros)
+        classes = jnp.eye(logits.shape[1], dtype=logits.dtype)
+        return jax.vmap(lambda one: pull(jnp.broadcast_to(one, logits.shape))[0], out_axes=1)(classes)
+
+    return lambda x, per_pass: map_images(rows, x, per_pass)
 
 
 def moved(features: Features, origin: Weights) -> Callable[[Any, jax.Array], Outputs]:
@@ -246,33 +272,29 @@ class Dual(NamedTuple):
 
 
 def dense(problem: Problem, out: Outputs) -> Dual:
-    """J as an array (nC, P) and the Cholesky factor of K + λI."""
-    zero, shape, unknowns = problem.start.body, problem.y.shape, problem.y.size
-
-    def image(x: jax.Array) -> jax.Array:
-        offset, pull = jax.vjp(lambda shift: problem.outputs(shift, x[None]).offset[0], zero)
-        (rows,) = jax.vmap(pull)(jnp.eye(shape[1], dtype=offset.dtype))
-        return jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(rows)], axis=1)
-
-    # One image at a time is the fastest on a CPU; the classes are many enough to fill it.
-    per_pass = 1 if jax.default_backend() == "cpu" else problem.per_pass
-    rows = map_images(jax.vmap(image), problem.x, per_pass).reshape(unknowns, -1)
-    final = out.features @ out.features.T + problem.l2 * jnp.eye(shape[0], dtype=rows.dtype)
-    kernel = problem.body_weight * (rows @ rows.T) + jnp.kron(final, jnp.eye(shape[1], dtype=rows.dtype))
+    """J as arrays (nC, …), one for every leaf of the body, and the Cholesky factor of K + λI."""
+    shape, unknowns = problem.y.shape, problem.y.size
+    leaves, body = jax.tree.flatten(problem.jacobian(problem.x, problem.per_pass))
+    rows = [leaf.reshape(unknowns, -1) for leaf in leaves]
+    final = out.features @ out.features.T + problem.l2 * jnp.eye(shape[0], dtype=problem.y.dtype)
+    kernel = problem.body_weight * sum(leaf @ leaf.T for leaf in rows)
+    kernel += jnp.kron(final, jnp.eye(shape[1], dtype=final.dtype))
     factor = cho_factor(kernel)
-    unravel = ravel_pytree(zero)[1]
+
+    def push(shift: Any) -> jax.Array:
+        parts = zip(rows, jax.tree.leaves(shift), strict=True)
+        return sum(leaf @ part.ravel() for leaf, part in parts).reshape(shape)
+
+    def pull(alpha: jax.Array) -> Any:
+        parts = ((alpha.ravel() @ leaf).reshape(whole.shape[2:]) for leaf, whole in zip(rows, leaves, strict=True))
+        return jax.tree.unflatten(body, parts)
 
     def inverse(b: jax.Array) -> tuple[jax.Array, Info]:
         alpha = cho_solve(factor, b.reshape(-1))
         residual = optax.tree.norm(kernel @ alpha - b.reshape(-1)) / _not_zero(optax.tree.norm(b))
         return alpha.reshape(shape), {"residual": residual, "iterations": jnp.asarray(1)}
 
-    return Dual(
-        out.features,
-        lambda shift: (rows @ ravel_pytree(shift)[0]).reshape(shape),
-        lambda alpha: unravel(alpha.reshape(-1) @ rows),
-        inverse,
-    )
+    return Dual(out.features, push, pull, inverse)
 
 
 def cg(iterations: int, residual: float, problem: Problem, out: Outputs) -> Dual:

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from rcig import backend
+
 AXIS = "images"
 """name of the mesh axis over which images are spread"""
 CPU_PASS = 32
@@ -97,7 +99,7 @@ def _sum_local(function: Any, images: Any, per_pass: int | None) -> Any:
 def _parts(images: Any, per_pass: int | None) -> Any:
     """The images cut into equal parts along a new first axis, or None where one pass takes all."""
     n = count(images)
-    limit = per_pass or (CPU_PASS if jax.default_backend() == "cpu" else n)
+    limit = per_pass or backend.suited(cpu=CPU_PASS, accelerator=n)
     size = max(divisor for divisor in range(1, min(n, limit) + 1) if n % divisor == 0)
     if size == n:
         return None

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from rcig.data.splits import Split, View
-from rcig.nets import Net, Variables
+from rcig.nets import Net, Variables, at_precision
 from rcig.passes import everywhere, map_images, shapes
 
 STREAM = 0x74726169
@@ -191,8 +191,10 @@ class Course(NamedTuple):
 def course(net: Net, schedule: Schedule, networks: int) -> Course:
     """So many networks, which differ by their starts and draws; each is trained as if it were alone.
 
-    None starts as a network does that a set was distilled with from the same key: it is to judge that set.
+    None starts as a network does that a set was distilled with from the same key: it is to judge that set. So they
+    compute in float32 on every device.
     """
+    net = at_precision(net, "float32")
 
     def begin(key: jax.Array, rate: jax.Array) -> tuple[TrainState, jax.Array]:
         start_key, loop_key = jax.random.split(key)
@@ -246,12 +248,13 @@ class Tester(NamedTuple):
 
 
 def tester(net: Net, transform: Callable[[np.ndarray], jax.Array]) -> Tester:
-    """`transform` makes the network's input of raw images: their whitening."""
+    """`transform` makes the network's input of raw images: their whitening. In float32 on every device."""
+    apply = at_precision(net, "float32").apply
 
     # Every process of a mesh gets all logits, not those of its own images only.
     @partial(jax.jit, out_shardings=everywhere())
     def forward(variables: Variables, images: jax.Array) -> jax.Array:
-        return jax.lax.map(lambda one: map_images(partial(net.apply, one), images), variables)
+        return jax.lax.map(lambda one: map_images(partial(apply, one), images), variables)
 
     return Tester(forward, transform)
 

@@ -20,6 +20,7 @@ from rcig.methods.base import Distilled, Method, support
 from rcig.methods.implicit import MEMBERS, Settings
 from rcig.methods.rates import BACK, GROWTH, INTERVAL, LOWER, LOWEST, RAISE, Rate, adapt, choose
 from rcig.nets import build
+from rcig.nets.build import Classifier
 from rcig.run import validate
 
 NET = build("conv", (8, 8, 1), 3, width=4, depth=2, temperature=60.0)
@@ -250,3 +251,20 @@ def test_both_rates_of_adam_are_chosen_at_the_first_step() -> None:
     for rate in state.rates:
         assert LOWEST * BACK <= float(rate.value) < 100
         assert rate.solves == 2
+
+
+@pytest.mark.parametrize("solver", ["dense", "cg", "adam"])
+def test_a_step_traces_a_network_once_for_each_number_of_images(solver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    traced, features = [], Classifier.features
+
+    def counted(self: Classifier, images: jax.Array, train: bool = False) -> jax.Array:
+        if not self.is_initializing():
+            traced.append((len(images), train))
+        return features(self, images, train)
+
+    monkeypatch.setattr(Classifier, "features", counted)
+    given = setup()
+    method = implicit.make(dataclasses.replace(QUICK, **AUTO | {"solver": solver}), given)
+    state = jax.eval_shape(method.init, jax.random.key(0), noise())
+    jax.eval_shape(method.step, jax.random.key(0), state, method.feed(0))
+    assert len(traced) == len(set(traced)) >= 3

@@ -1,5 +1,6 @@
 """The loop: resume after a real kill, batches, checkpoints of other runs, a loss that is not finite."""
 
+import itertools
 import json
 import signal
 import subprocess
@@ -208,3 +209,35 @@ def progress(workspace: Path, seed: int) -> int:
     if not files:
         return 0
     return json.loads(str(store.load_arrays(files[0], "")["progress"]))["step"]
+
+
+def test_the_first_state_is_compiled_once() -> None:
+    traced, method = [], drift()
+
+    def init(key: jax.Array, start: Distilled) -> Any:
+        traced.append(key)
+        return method.init(key, start)
+
+    counted = task()._replace(method=method._replace(init=init))
+    first, again = (loops.initial(counted) for _ in range(2))
+    assert len(traced) == 1
+    assert first[0].images is not again[0].images is not START.images
+
+
+def test_batches_are_made_one_step_ahead_and_no_more_than_there_are_steps(tmp_path: Path) -> None:
+    happened: list[tuple[str, int]] = []
+    method, number = drift(), itertools.count()
+
+    def feed(i: int) -> Any:
+        happened.append(("batch", i))
+        return method.feed(i)
+
+    counted = task(steps=3)._replace(method=method._replace(feed=feed))
+    compiled = loops.compiled_step(counted)
+
+    def step(*arguments: Any) -> Any:
+        happened.append(("step", next(number)))
+        return compiled(*arguments)
+
+    loops.run(counted, lambda distilled: 0.0, tmp_path / "c.npz", "test", step)  # type: ignore[arg-type]
+    assert happened == [("batch", 0), ("step", 0), ("batch", 1), ("step", 1), ("batch", 2), ("step", 2)]

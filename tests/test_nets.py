@@ -22,7 +22,7 @@ def random_variables(init: Callable[..., Any], *arguments: jax.Array) -> Variabl
     def fill(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
         noise, name = rng.normal(size=leaf.shape), path[-1].key
         if name == "kernel":
-            noise *= math.sqrt(leaf.shape[-1] / leaf.size)
+            noise *= math.sqrt(leaf.shape[0 if leaf.ndim == 4 else -1] / leaf.size)
         elif name in ("scale", "var"):
             noise = rng.uniform(0.5, 1.5, leaf.shape)
         return jnp.asarray(noise, float)
@@ -49,18 +49,18 @@ def assert_same_convolution(form: Callable[..., jax.Array], kernel_shape: tuple[
 @pytest.mark.parametrize(("size", "stride", "padding"), [(3, 1, 1), (3, 1, 3), (3, 2, 1), (1, 2, 0), (5, 1, 2)])
 @pytest.mark.usefixtures("float64")
 def test_patches_and_lax_convolution_agree(size: int, stride: int, padding: int) -> None:
-    assert_same_convolution(conv_patches, (size, size, 3, 5), stride, padding)
+    assert_same_convolution(conv_patches, (5, size, size, 3), stride, padding)
 
 
 @pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
 @pytest.mark.usefixtures("float64")
 def test_shifts_and_lax_depthwise_convolution_agree(size: int, stride: int) -> None:
-    assert_same_convolution(depthwise_shifts, (size, size, 1, 3), stride, size // 2)
+    assert_same_convolution(depthwise_shifts, (3, size, size, 1), stride, size // 2)
 
 
 def test_convolution_against_nested_loops() -> None:
     x = np.random.default_rng(0).normal(size=(2, 5, 4, 1)).astype(np.float32)
-    kernel = np.random.default_rng(1).normal(size=(3, 3, 2, 1)).astype(np.float32)
+    kernel = np.random.default_rng(1).normal(size=(1, 3, 3, 2)).astype(np.float32)
     expected = np.zeros((1, 5, 4, 1))
     for row in range(5):
         for column in range(4):
@@ -68,7 +68,7 @@ def test_convolution_against_nested_loops() -> None:
                 for j in range(3):
                     r, c = row + i - 1, column + j - 1
                     if 0 <= r < 5 and 0 <= c < 4:
-                        expected[0, row, column, 0] += x[:, r, c, 0] @ kernel[i, j, :, 0]
+                        expected[0, row, column, 0] += x[:, r, c, 0] @ kernel[0, i, j]
     np.testing.assert_allclose(conv_patches(jnp.asarray(x), jnp.asarray(kernel), 1, 1), expected, atol=1e-5)
 
 
@@ -296,15 +296,16 @@ def test_instance_norm_removes_contrast_per_image() -> None:
 def nhwc_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 1) -> jax.Array:
     """The library's convolution in the layout (images, height, width, channels)."""
     return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=("NHWC", "OHWI", "NHWC")
     )
 
 
 def nhwc_norm(x: jax.Array, variables: Variables, *path: str) -> jax.Array:
     """Batch norm with the running statistics found at `path` of the body, in the same layout."""
     parameters, statistics = variables["params"]["body"], variables["batch_stats"]["body"]
-    for name in (*path, "BatchNorm_0"):
+    for name in path:
         parameters, statistics = parameters[name], statistics[name]
+    statistics = statistics["BatchNorm_0"]
     x = (x - statistics["mean"]) / jnp.sqrt(statistics["var"] + 1e-5)
     return x * parameters["scale"] + parameters["bias"]
 
@@ -393,12 +394,12 @@ def test_inverted_residual_against_numpy(expansion: int, size: int, stride: int,
 
     def norm(y: np.ndarray) -> np.ndarray:
         name = f"BatchNorm_{next(count)}"
-        layer = params[name]["BatchNorm_0"] | statistics[name]["BatchNorm_0"]
+        layer = params[name] | statistics[name]["BatchNorm_0"]
         mean, var, scale, shift = (layer[key][:, None, None, None] for key in ("mean", "var", "scale", "bias"))
         return (y - mean) / np.sqrt(var + 1e-5) * scale + shift
 
     def pointwise(y: np.ndarray, layer: dict[str, np.ndarray]) -> np.ndarray:
-        y = np.einsum("chwn,cd->dhwn", y, layer["kernel"][0, 0])
+        y = np.einsum("chwn,dc->dhwn", y, layer["kernel"][:, 0, 0])
         return y + layer["bias"][:, None, None, None] if "bias" in layer else y
 
     def swish(y: np.ndarray) -> np.ndarray:
@@ -407,13 +408,13 @@ def test_inverted_residual_against_numpy(expansion: int, size: int, stride: int,
     convolutions = [params[name] for name in sorted(params) if name.startswith("Conv_")]
     y = x if expansion == 1 else swish(norm(pointwise(x, convolutions[0])))
     padded = np.pad(y, ((0, 0), (size // 2, size // 2), (size // 2, size // 2), (0, 0)))
-    kernel = params["DepthwiseConv_0"]["kernel"][:, :, 0]
+    kernel = params["DepthwiseConv_0"]["kernel"][..., 0]
     side = -(-7 // stride)
     y = np.zeros((hidden, side, side, 2))
     for row in range(side):
         for column in range(side):
             window = padded[:, row * stride : row * stride + size, column * stride : column * stride + size]
-            y[:, row, column] = np.einsum("cijn,ijc->cn", window, kernel)
+            y[:, row, column] = np.einsum("cijn,cij->cn", window, kernel)
     y = swish(norm(y))
     squeezed = swish(pointwise(y.mean((1, 2), keepdims=True), params["SqueezeExcitation_0"]["Conv_0"]))
     assert len(squeezed) == inputs // 4
@@ -448,7 +449,7 @@ def test_vision_transformer_against_numpy() -> None:
         return x @ layer["kernel"] + layer["bias"]
 
     patches = images.reshape(2, 7, 2, 7, 2, 3)
-    x = np.einsum("nhiwjc,ijcd->nhwd", patches, body["Conv_0"]["kernel"]) + body["Conv_0"]["bias"]
+    x = np.einsum("nhiwjc,dijc->nhwd", patches, body["Conv_0"]["kernel"]) + body["Conv_0"]["bias"]
     x = np.concatenate([np.tile(body["class_token"], (2, 1, 1)), x.reshape(2, 49, 128)], axis=1) + body["positions"]
     for index in range(12):
         block = body[f"EncoderBlock_{index}"]

@@ -14,8 +14,7 @@ from rcig.inner import Rates
 from rcig.methods.base import support
 from rcig.methods.implicit import Settings, meta_gradient
 from rcig.methods.rates import Rate
-from rcig.nets import Net, build
-from rcig.run.task import at_precision
+from rcig.nets import Net, at_precision, build
 
 SETTINGS = {
     "dense": Settings(solver="dense"),

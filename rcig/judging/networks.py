@@ -70,16 +70,18 @@ def measure(
     """
     measured, total = {*at, networks.steps}, networks.steps * len(subject.judged.seeds)
     found, predicted = [], []
+    shown: dict[str, str] = {}
     with progress(f"{where['protocol']}, {networks.name}", total, "the tests", networks.memory) as reached:
         for i, (seed, (x, y)) in enumerate(subject.supports()):
             looks = sorted(measured | networks.looks)
             for step, variables in networks.course(jax.random.key(seed), x, labels(y), at=looks, **course):
                 jax.block_until_ready(variables)
-                reached(i * networks.steps + step)
+                reached(i * networks.steps + step, **shown)
                 if step not in measured:
                     continue
                 logits = networks.outputs(variables, subject.test)
                 values = train.accuracy(logits, subject.test.labels)
+                shown = {"accuracy": f"{values.mean():.4f}"}
                 found += rows.by_network(values, **subject.where, **where, seed=seed, step=step, metric="accuracy")
             predicted.append(logits.argmax(-1))
     return Found(found, np.stack(predicted))

@@ -41,7 +41,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rcig import inner
+from rcig import backend, inner
 from rcig.augment import augment
 from rcig.errors import ParamsError
 from rcig.fields import NOT_NEGATIVE, POSITIVE
@@ -54,7 +54,7 @@ from rcig.methods.rates import Rate, adapt, choose
 from rcig.nets import Net, Variables
 from rcig.passes import map_images
 
-DENSE_UNKNOWNS = {"cpu": 500, "gpu": 100}
+DENSE_UNKNOWNS = {"cpu": 500, "accelerator": 100}
 """solver auto takes dense up to this many unknowns, images times classes, as measured on two cores and on an H200"""
 CG_RESIDUAL, CG_MOST = 1e-3, 100
 """cg_iterations auto: as many as leave this part of the right-hand side, at most so many"""
@@ -170,7 +170,7 @@ def chosen(settings: Settings, setup: Setup) -> Settings:
     # The Jacobian and the system's matrix with its factor, in float32.
     gib = 4 * unknowns * (sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(body)) + 2 * unknowns) / 2**30
     fits = gib <= DENSE_MEMORY * _memory_gib()
-    few = DENSE_UNKNOWNS["cpu" if jax.default_backend() == "cpu" else "gpu"]
+    few = backend.suited(**DENSE_UNKNOWNS)
     if settings.solver == "auto":
         settings = dataclasses.replace(settings, solver="dense" if fits and unknowns <= few else "cg")
     if settings.solver == "dense" and not fits:
@@ -319,7 +319,16 @@ def make_problem(net: Net, settings: Settings, l2: float, network: Variables, x:
     # The first blocks of a boosted set may have fewer images.
     some = settings.backward_images if (settings.backward_images or 0) <= len(x) else None
     return Problem(
-        outputs, start, x, y, l2, settings.body_weight, settings.float64_solve, some, settings.images_per_pass
+        outputs,
+        backend.suited(cpu=inner.rows_by_image, accelerator=inner.rows_by_layer)(features, origin),
+        start,
+        x,
+        y,
+        l2,
+        settings.body_weight,
+        settings.float64_solve,
+        some,
+        settings.images_per_pass,
     )
 
 

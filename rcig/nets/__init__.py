@@ -21,7 +21,7 @@ The architectures, with their standard widths and their parameters for 32×32×3
 | vit_tiny         |   192 |  5,362,762 | Vision Transformer of the size DeiT-Ti                    |
 """
 
-from rcig.nets.build import ARCHITECTURES, WITH_DEPTH, Net, Variables, build
+from rcig.nets.build import ARCHITECTURES, WITH_DEPTH, Net, Variables, at_precision, build
 from rcig.nets.conv import padding
 
-__all__ = ["ARCHITECTURES", "WITH_DEPTH", "Net", "Variables", "build", "padding"]
+__all__ = ["ARCHITECTURES", "WITH_DEPTH", "Net", "Variables", "at_precision", "build", "padding"]

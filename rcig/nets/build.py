@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from rcig.backend import suited
 from rcig.errors import ParamsError
 from rcig.nets.classic import AlexNetBody, ResNet18Body, VGG11Body
 from rcig.nets.conv import ConvBody
-from rcig.nets.layers import BatchNorm, GroupNorm, lecun_normal
+from rcig.nets.layers import OWN, BatchNorm, GroupNorm, lecun_normal
 from rcig.nets.modern import EfficientNetB0Body, ViTBody
 
 Variables = dict[str, Any]
@@ -57,7 +58,10 @@ class Net(NamedTuple):
     train: Callable[..., tuple[jax.Array, Variables]]
     """(variables, images) -> (logits, variables with new running statistics), with the batch's own statistics"""
     features: Callable[..., jax.Array]
-    """(body parameters, images, statistics={}) -> features (n, H), with the running statistics of batch norm"""
+    """(body parameters, images, statistics={}, own=None) -> features (n, H), with the running statistics of batch norm.
+
+    `own`: of the networks WITH_DEPTH, zeros like the body's parameters for every image (n, …), for derivatives by them
+    """
 
 
 CPU_LANES = 8
@@ -75,8 +79,8 @@ class Classifier(nn.Module):
 
     def features(self, images: jax.Array, train: bool = False) -> jax.Array:
         count = len(images)
-        if self.alone and count > 2 and jax.default_backend() == "cpu":
-            images = jnp.pad(images, ((0, -count % CPU_LANES), (0, 0), (0, 0), (0, 0)))
+        if self.alone and count > 2:
+            images = jnp.pad(images, ((0, -count % suited(cpu=CPU_LANES, accelerator=1)), (0, 0), (0, 0), (0, 0)))
         return self.body(images.transpose(3, 1, 2, 0), train).reshape(-1, len(images)).T[:count]
 
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -105,9 +109,27 @@ def build(architecture: str, shape: tuple[int, int, int], classes: int, **body: 
         logits, statistics = module.apply(variables, images, train=True, mutable=["batch_stats"])
         return logits, variables | dict(statistics)
 
-    def features(body: Any, images: jax.Array, statistics: Any = MappingProxyType({})) -> jax.Array:
+    def features(body: Any, images: jax.Array, statistics: Any = MappingProxyType({}), own: Any = None) -> jax.Array:
         variables = {"params": {"body": body}, "batch_stats": dict(statistics)}
+        if own is not None:
+            variables[OWN] = {"body": own}
         phi: jax.Array = module.apply(variables, images, method="features")  # type: ignore[assignment]
         return phi
 
-    return Net(init, apply, train, features)
+    # Compiled each for itself, they are traced once for all their uses in a step, whatever is derived from them.
+    return Net(jax.jit(init), jax.jit(apply), jax.jit(train), jax.jit(features))
+
+
+def at_precision(net: Net, precision: str) -> Net:
+    """The network with its products, forwards and backwards, at that precision, see rcig.run.settings.Loop."""
+    if precision == "auto":
+        precision = suited(cpu="float32", accelerator="tensorfloat32")
+
+    def at(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            with jax.default_matmul_precision(precision):
+                return function(*arguments, **more)
+
+        return call
+
+    return Net(at(net.init), at(net.apply), at(net.train), at(net.features))

@@ -13,33 +13,38 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from rcig import backend
 from rcig.errors import ParamsError
 
-LAYOUT = ("CHWN", "HWIO", "CHWN")
+LAYOUT = ("CHWN", "OHWI", "CHWN")
+"""of images, kernels (filters, height, width, channels) and results"""
 
 
 def conv_lax(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
     """The convolution of XLA: fast on GPUs, but some forty times slower inside loops on CPUs.
 
-    A kernel for fewer channels than x has is that of a grouped convolution: (h, w, 1, C) of a depthwise one.
+    A kernel for fewer channels than x has is that of a grouped convolution: (C, h, w, 1) of a depthwise one.
     """
-    groups = x.shape[0] // kernel.shape[2]
+    groups = x.shape[0] // kernel.shape[3]
     return jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=LAYOUT, feature_group_count=groups
     )
 
 
 def conv_patches(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
-    """The same sums as one matrix product over concatenated shifted views: fast on CPUs, inside loops too.
+    """The same sums as one matrix product over concatenated shifted views: fast on CPUs, inside loops too."""
+    views = patches(x, kernel.shape[1:3], stride, padding)
+    return (kernel.reshape(len(kernel), -1) @ views.reshape(len(views), -1)).reshape(-1, *views.shape[1:])
+
+
+def patches(x: jax.Array, size: tuple[int, ...], stride: int, padding: int) -> jax.Array:
+    """What a kernel of `size` (h, w) meets, in the order of its weights: (C, H, W, N) -> (h·w·C, H', W', N).
 
     Shifts along columns first, then along rows: faster than all shifts at once, forwards and backwards.
     """
-    filters = kernel.shape[-1]
-    x, down, across = prepare(x, kernel, stride, padding)
+    x, down, across = prepare(x, size, stride, padding)
     x = jnp.concatenate([x[:, :, view] for view in across])
-    x = jnp.concatenate([x[:, view] for view in down])
-    patches = x.reshape(kernel.size // filters, -1)
-    return (kernel.reshape(-1, filters).T @ patches).reshape(filters, *x.shape[1:])
+    return jnp.concatenate([x[:, view] for view in down])
 
 
 def depthwise_shifts(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
@@ -47,37 +52,40 @@ def depthwise_shifts(x: jax.Array, kernel: jax.Array, stride: int, padding: int)
 
     Shifts along columns first, then those of the sums along rows: fewer views, half the time to compile.
     """
-    x, down, across = prepare(x, kernel, stride, padding)
+    x, down, across = prepare(x, kernel.shape[1:3], stride, padding)
     columns = [x[:, :, view] for view in across]
-    sums = [reduce(jnp.add, map(jnp.multiply, weights, columns)) for weights in kernel[:, :, 0, :, None, None, None]]
+    rows = kernel[..., 0].transpose(1, 2, 0)[..., None, None, None]
+    sums = [reduce(jnp.add, map(jnp.multiply, weights, columns)) for weights in rows]
     return reduce(jnp.add, (of_row[:, view] for of_row, view in zip(sums, down, strict=True)))
 
 
-def prepare(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> tuple[jax.Array, list[slice], list[slice]]:
-    """x with zeros around it, and which of its rows and columns every row and every column of the kernel meets."""
+def prepare(
+    x: jax.Array, size: tuple[int, ...], stride: int, padding: int
+) -> tuple[jax.Array, list[slice], list[slice]]:
+    """x with zeros around it, and which of its rows and columns every row and every column of a kernel meets."""
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     down, across = (
-        [slice(i, length - size + i + 1, stride) for i in range(size)]
-        for length, size in zip(x.shape[1:3], kernel.shape[:2], strict=True)
+        [slice(i, length - weights + i + 1, stride) for i in range(weights)]
+        for length, weights in zip(x.shape[1:3], size, strict=True)
     )
     return x, down, across
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
-    """2-D convolution of x (C, H, W, N) with kernel (h, w, C, filters) -> (filters, H', W', N).
+    """2-D convolution of x (C, H, W, N) with kernel (filters, h, w, C) -> (filters, H', W', N).
 
     `padding` pixels of zeros are added on all four sides. The form is chosen by the backend; both compute the same.
     """
-    form = conv_patches if jax.default_backend() == "cpu" else conv_lax
+    form = backend.suited(cpu=conv_patches, accelerator=conv_lax)
     return form(x, kernel, stride, padding)
 
 
 def depthwise(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
-    """2-D convolution of every channel of x (C, H, W, N) with its own kernel (h, w, 1, C) -> (C, H', W', N).
+    """2-D convolution of every channel of x (C, H, W, N) with its own kernel (C, h, w, 1) -> (C, H', W', N).
 
     `padding` and the choice of the form are those of `conv`.
     """
-    form = depthwise_shifts if jax.default_backend() == "cpu" else conv_lax
+    form = backend.suited(cpu=depthwise_shifts, accelerator=conv_lax)
     return form(x, kernel, stride, padding)
 
 
@@ -91,6 +99,38 @@ def lecun_normal(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float3
     return flat.reshape(shape) * (jnp.sqrt(jnp.asarray(1 / math.prod(shape[:-1]), dtype)) / cut)
 
 
+def conv_kernel(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """The numbers that Flax draws for a kernel (h, w, C, filters), as (filters, h, w, C)."""
+    return jnp.moveaxis(lecun_normal(key, (*shape[1:], shape[0]), dtype), -1, 0)
+
+
+OWN = "own"
+"""Collection of displacements, all zero, of the parameters of every image alone (n, …): a derivative by them is the
+Jacobian by the parameters, image by image, and of a convolution it is a product of patches and cotangents."""
+
+
+def with_own_kernels(x: jax.Array, kernels: jax.Array, size: tuple[int, ...], stride: int, padding: int) -> jax.Array:
+    """The convolution of each of the first n of N images with its own kernel (n, filters, …); zeros for the others."""
+    count, filters = kernels.shape[:2]
+    # As the kernels are zero, nothing of what follows depends on x.
+    views = jax.lax.stop_gradient(patches(x[..., :count], size, stride, padding))
+    y = jnp.einsum("nfk,kyxn->fyxn", kernels.reshape(count, filters, -1), views)
+    return _filled(y, x)
+
+
+def _filled(y: jax.Array, x: jax.Array) -> jax.Array:
+    """y with zeros for the images that only x has."""
+    return jnp.pad(y, (*((0, 0),) * (y.ndim - 1), (0, x.shape[-1] - y.shape[-1])))
+
+
+def per_channel(module: nn.Module, name: str, init: Any, x: jax.Array) -> jax.Array:
+    """A parameter (C,) of a layer, to go with x (C, H, W, N)."""
+    value = module.param(name, init, (len(x),))[:, None, None, None]
+    if module.has_variable(OWN, name):
+        value += _filled(module.get_variable(OWN, name).T, x)[:, None, None]
+    return value
+
+
 class Conv(nn.Module):
     """A convolution layer on (C, H, W, N) with LeCun-normal weights."""
 
@@ -102,11 +142,12 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (self.size, self.size, x.shape[0], self.filters)
-        y = conv(x, self.param("kernel", lecun_normal, shape), self.stride, self.padding)
-        if not self.bias:
-            return y
-        return y + self.param("bias", nn.initializers.zeros_init(), (self.filters,))[:, None, None, None]
+        size = (self.size, self.size)
+        kernel = self.param("kernel", conv_kernel, (self.filters, *size, len(x)))
+        y = conv(x, kernel, self.stride, self.padding)
+        if self.has_variable(OWN, "kernel"):
+            y += with_own_kernels(x, self.get_variable(OWN, "kernel"), size, self.stride, self.padding)
+        return y + per_channel(self, "bias", nn.initializers.zeros_init(), y) if self.bias else y
 
 
 class DepthwiseConv(nn.Module):
@@ -117,8 +158,7 @@ class DepthwiseConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (self.size, self.size, 1, x.shape[0])
-        kernel = self.param("kernel", lecun_normal, shape)
+        kernel = self.param("kernel", conv_kernel, (len(x), self.size, self.size, 1))
         return depthwise(x, kernel, self.stride, self.size // 2)
 
 
@@ -148,7 +188,8 @@ def softplus(temperature: float) -> Callable[[jax.Array], jax.Array]:
 
     @jax.custom_jvp
     def smooth(x: jax.Array) -> jax.Array:
-        return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-temperature * jnp.abs(x))) / temperature
+        # Not log1p, which takes a CPU twice the time: what it keeps of small exponentials is lost beside 1 layer on.
+        return jnp.maximum(x, 0) + jnp.log(1 + jnp.exp(-temperature * jnp.abs(x))) / temperature
 
     @smooth.defjvp
     def tangent(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -163,7 +204,14 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        return nn.BatchNorm(use_running_average=not train, momentum=0.9, axis=0)(x)
+        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, axis=0, use_scale=False, use_bias=False)
+        return scaled_and_shifted(self, norm(x))
+
+
+def scaled_and_shifted(norm: nn.Module, y: jax.Array) -> jax.Array:
+    """What has been normalised, with the scale and the shift that a norm learns per channel."""
+    scale = per_channel(norm, "scale", nn.initializers.ones_init(), y)
+    return y * scale + per_channel(norm, "bias", nn.initializers.zeros_init(), y)
 
 
 class GroupNorm(nn.Module):
@@ -182,6 +230,4 @@ class GroupNorm(nn.Module):
             raise ParamsError(f"Expected the width of a network with group norm to divide by {groups}, got {channels}")
         y = x.reshape(groups, -1, *x.shape[1:])
         y = (y - y.mean((1, 2, 3), keepdims=True)) * jax.lax.rsqrt(y.var((1, 2, 3), keepdims=True) + 1e-5)
-        scale = self.param("scale", nn.initializers.ones_init(), (channels,))
-        shift = self.param("bias", nn.initializers.zeros_init(), (channels,))
-        return y.reshape(x.shape) * scale[:, None, None, None] + shift[:, None, None, None]
+        return scaled_and_shifted(self, y.reshape(x.shape))

@@ -54,8 +54,8 @@ def check(task: loop.Task, label: str, validations: Validations) -> tuple[loop.S
     uses = [start, *(Use(held, program) for program in validations(result))]
     if task.steps:
         food = task.method.feed(0)
-        # Steps are fed before those ahead of them are done, as far as the next look at the loss.
-        ahead = (loop.READ_EVERY - 1) * resources.size(food)
+        # Steps are fed before those ahead of them are done, up to the first after the next look at the loss.
+        ahead = loop.READ_EVERY * resources.size(food)
         uses.append(Use(ahead, step.lower(0, state, food)))
     return step, resources.check(label, CHANGE, *uses)
 

@@ -99,15 +99,10 @@ def run(
 
 
 def initial(task: Task) -> Any:
-    """The state before the first step of a run."""
-
-    @jax.jit
-    def first(key: jax.Array, start: Any) -> Any:
-        # The step uses up the state that it is given, and this one may share arrays with the caller's.
-        return jax.tree.map(jnp.copy, task.method.init(key, start))
-
+    """The state before the first step of a run; compiled once for a method, however often it is asked for."""
     init_key, _ = jax.random.split(jax.random.key(task.seed))
-    return first(init_key, task.start)
+    # The step uses up the state that it is given, and this one may share arrays with the start.
+    return jax.jit(task.method.init)(init_key, jax.tree.map(jnp.copy, task.start))
 
 
 def _run(task: Task, step: Step, progress: Progress, checkpoint: Path) -> Iterator[Progress]:
@@ -117,12 +112,14 @@ def _run(task: Task, step: Step, progress: Progress, checkpoint: Path) -> Iterat
     state, seconds, curve = progress.state, progress.seconds, progress.curve
     if task.steps == 0:
         yield Progress(0, state, 0.0, [{"step": 0, "seconds": 0.0, "heldout_accuracy": None}])
+    food = task.method.feed(progress.step) if progress.step < task.steps else None
     for i in range(progress.step, task.steps):
-        state, info = step(i, state, task.method.feed(i))
+        state, info = step(i, state, food)
+        food = task.method.feed(i + 1) if i + 1 < task.steps else None  # made while the device works
         infos.append(info)
         done = i + 1
         if done % READ_EVERY == 0 or done % task.validate_every == 0 or done == task.steps:
-            terms = [{name: float(value) for name, value in info.items()} for info in infos]
+            terms = [{name: float(value) for name, value in info.items()} for info in jax.device_get(infos)]
             _check_finite(terms, done - len(terms), checkpoint)
             seconds += time.perf_counter() - start
             curve = [*curve, {"step": done, "seconds": seconds, "heldout_accuracy": None, **terms[-1]}]

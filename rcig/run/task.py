@@ -165,19 +165,4 @@ def load_weights(path: Path, strength: float, seen: View) -> np.ndarray:
 
 def _network(run: Run, dataset: Dataset, architecture: str, **more: Any) -> nets.Net:
     net = nets.build(architecture, dataset.shape, dataset.classes, width=run.width, depth=dataset.depth, **more)
-    return at_precision(net, run.loop.precision)
-
-
-def at_precision(net: nets.Net, precision: str) -> nets.Net:
-    """The network with its products, forwards and backwards, at that precision, see rcig.run.settings.Loop."""
-    if precision == "auto":
-        precision = "tensorfloat32" if jax.default_backend() == "gpu" else "float32"
-
-    def at(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **more: Any) -> Any:
-            with jax.default_matmul_precision(precision):
-                return function(*arguments, **more)
-
-        return call
-
-    return nets.Net(at(net.init), at(net.apply), at(net.train), at(net.features))
+    return nets.at_precision(net, run.loop.precision)
