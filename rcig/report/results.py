@@ -1,22 +1,22 @@
 """What the other stages left in results/, read for the report."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from PIL import Image
 
 from rcig import rows as tidy
 from rcig.errors import StoreError
 from rcig.predictions import Predictions, read
+from rcig.report.drawing import cells
 from rcig.run.settings import Study
 from rcig.run.studies import read as read_study
 from rcig.store import load_json
 
 _ROWS = ("evaluate/{}.csv", "cross_arch/{}.csv", "attack/{}.csv")
 _CURVE, _SUMMARY, _PICTURE = "distill/{}/curve.csv", "distill/{}/summary.json", "distill/{}/images.png"
+_CARD = "distill/{}/card.md"
 _STUDY = "study/{}.csv"
 _FACTS, _SAMPLES = "data/{}.json", "data/{}.png"
 _FULL = "full_dataset/{}.csv"
@@ -37,11 +37,14 @@ class Report(NamedTuple):
     curves: dict[str, pd.DataFrame]
     summaries: dict[str, dict[str, Any]]
     pictures: dict[str, bytes]
+    """grids of images, see rcig.report.drawing"""
+    cards: dict[str, str]
+    """see rcig.sets.card"""
     studies: dict[str, Measured]
     facts: dict[str, dict[str, Any]]
     """by dataset, see stages.describe"""
     samples: dict[str, bytes]
-    """pictures by dataset"""
+    """grids of images by dataset"""
     predictions: dict[str, Predictions]
     references: dict[str, Predictions]
     """of networks trained on the full dataset, by dataset"""
@@ -83,6 +86,7 @@ def collect(
         curves={experiment: _curve(path) for experiment, path in curves.items()},
         summaries={experiment: load_json(path) for experiment, path in summaries.items()},
         pictures={experiment: _picture(path) for experiment, path in pictures.items()},
+        cards={name: path.read_text() for name, path in _present(results, _CARD, experiments).items()},
         studies={
             name: Measured(study, read_study(results / _STUDY.format(name), study)) for name, study in studies.items()
         },
@@ -107,10 +111,10 @@ def _curve(path: Path) -> pd.DataFrame:
 
 
 def _picture(path: Path) -> bytes:
-    """A PNG file. Raises StoreError where it is none."""
+    """A grid of images. Raises StoreError where the file holds none."""
     content = path.read_bytes()
     try:
-        Image.open(io.BytesIO(content)).load()
+        cells(content)
     except (OSError, ValueError, SyntaxError) as error:
         raise StoreError(f"{path}: not a whole picture ({error}); remove it and run `dvc repro`") from None
     return content

@@ -1,25 +1,19 @@
 """How the distillations went: held-out accuracy, loss and gradients, of sets of one size together."""
 
-from collections.abc import Iterator, Mapping
-from itertools import cycle, product
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
-from matplotlib.axes import Axes
 
-from rcig.report.blocks import Block, Figure, Paragraph, Picture, Section
-from rcig.report.drawing import COLOURS, DASHES, in_percent, legend, panels, png, styled
+from rcig.report import charts
+from rcig.report.blocks import Block, Chart, Fold, Paragraph, Row, Section
 from rcig.report.results import Report
 
 ORDER = 50
 
 _TEXT = (
     "Held-out accuracy is measured on a part of the training split that the distillation does not see. Faint lines are"
-    " single seeds, full lines their mean; the loss is a running median."
-)
-_GRADIENTS = (
-    "gradients by what is learned (images, or coefficients and basis, and labels), before clipping, at every tenth"
-    " step; variance from successive steps"
+    " single seeds, full lines their mean; the loss is a running median. Gradients are those by what is learned (images, or"
+    " coefficients and basis, and labels), before clipping, at every tenth step; their variance is from successive steps."
 )
 
 Curves = Mapping[str, pd.DataFrame]
@@ -27,20 +21,18 @@ Curves = Mapping[str, pd.DataFrame]
 
 
 def section(report: Report) -> Section:
-    sizes = by_size(report)
-    curves = {size: training_curves(together) for size, together in sizes.items()}
-    measured = {size: gradients(together) for size, together in sizes.items()}
-    known = {size: drawn for size, drawn in measured.items() if drawn is not None}
-    blocks: list[Block] = [Paragraph(_TEXT)] if curves else []
-    what = "Held-out accuracy against steps and seconds, and outer loss against steps"
-    blocks += [Figure(size, [Picture(drawn, f"{what}, of sets of {size}")]) for size, drawn in curves.items()]
-    what = "Norm and variance of the gradient against steps"
-    blocks += [
-        Figure(f"{size}: {_GRADIENTS}", [Picture(drawn, f"{what}, of sets of {size}")]) for size, drawn in known.items()
-    ]
-    files = {f"curves-{size}": drawn for size, drawn in curves.items()}
-    files |= {f"gradients-{size}": drawn for size, drawn in known.items()}
-    return Section("training", "Training", blocks, {}, files)
+    blocks: list[Block] = [Paragraph(_TEXT)] if report.curves else []
+    for size, together in by_size(report).items():
+        drawn = {f"curves-{size}-{name}": chart for name, chart in training_curves(together).items()}
+        drawn |= {f"{name}-{size}".replace("_", "-", 1): chart for name, chart in gradients(together).items()}
+        blocks.append(Fold(size, [Row([chart._replace(name=name) for name, chart in drawn.items()])]))
+    sets = {
+        name: [Row(drawn)]
+        for name, curve in report.curves.items()
+        if len(curve) > 1
+        for drawn in [[chart for what, chart in training_curves({name: curve}).items() if what != "seconds"]]
+    }
+    return Section("training", "Training", blocks, {}, sets)
 
 
 def by_size(report: Report) -> dict[str, dict[str, pd.DataFrame]]:
@@ -53,56 +45,63 @@ def by_size(report: Report) -> dict[str, dict[str, pd.DataFrame]]:
     return sizes
 
 
-@styled
-def training_curves(curves: Curves) -> bytes:
+def training_curves(curves: Curves) -> dict[str, Chart]:
     """Held-out accuracy against steps and against seconds, and outer loss against steps, one colour per experiment."""
-    figure, (by_step, by_time, loss) = panels(3)
-    by_step.set(title="Held-out accuracy", xlabel="Step")
-    by_time.set(title="Held-out accuracy", xlabel="Seconds")
-    loss.set(title="Outer loss", xlabel="Step")
-    in_percent(by_step, by_time)
-    for (experiment, curve), look in zip(curves.items(), _looks(), strict=False):
-        measured = curve.dropna(subset="heldout_accuracy")
-        # Markers, as a set that is not trained has one point and no line.
-        dots = {"marker": "o", "markersize": 3}
-        _draw(by_step, measured, ("step", "heldout_accuracy"), label=experiment, **look, **dots)
-        _draw(by_time, measured, ("seconds", "heldout_accuracy"), **look, **dots)
-        _draw(loss, smoothed(curve), ("step", "loss"), **look)
-    legend(figure, by_step, columns=3)
-    return png(figure)
+    accuracy = charts.number("heldout_accuracy", "held-out accuracy", percent=True)
+    step = charts.number("step", "step", zero=True)
+    measured = joined({name: curve.dropna(subset="heldout_accuracy") for name, curve in curves.items()})
+    losses = joined({name: smoothed(curve).dropna(subset="loss") for name, curve in curves.items()})
+    # A set that is not trained has no loss.
+    drawn = {
+        "accuracy": ("Held-out accuracy", measured, step, accuracy),
+        "seconds": ("Held-out accuracy by time", measured, charts.number("seconds", "seconds", zero=True), accuracy),
+        "loss": ("Outer loss", losses, step, charts.number("loss", "outer loss, running median")),
+    }
+    return {
+        name: _chart(title, data, x, y, dots=name != "loss")
+        for name, (title, data, x, y) in drawn.items()
+        if not data.empty
+    }
 
 
-@styled
-def gradients(curves: Curves) -> bytes | None:
-    """Norm and variance of the gradient by the set against steps, of methods that measure both; None where none does.
+def gradients(curves: Curves) -> dict[str, Chart]:
+    """Norm and variance of the gradient by the set against steps, of methods that measure both.
 
     As they were recorded, at every tenth step: a median would hide the steps at which a gradient explodes.
     """
     known = {name: curve for name, curve in curves.items() if "gradient_variance" in curve}
-    if not known:
-        return None
-    figure, both = panels(2)
-    titles = {"gradient_norm": "Norm of the gradient", "gradient_variance": "Variance of the gradient"}
-    for axes, (column, title) in zip(both, titles.items(), strict=True):
-        axes.set(title=title, xlabel="Step", xscale="log", yscale="log")
-        for (experiment, curve), look in zip(known.items(), _looks(), strict=False):
-            _draw(axes, curve, ("step", column), **look, linewidth=0.8, label=experiment)
-    legend(figure, both[0], columns=3)
-    return png(figure)
+    titles = {"gradient_norm": "norm of the gradient", "gradient_variance": "variance of the gradient"}
+    step = charts.number("step", "step", log=True)
+    return {
+        column: _chart(title.capitalize(), data, step, charts.number(column, title, log=True))
+        for column, title in titles.items()
+        for data in [positive(joined(known, (column,)), column)]
+        if not data.empty
+    }
 
 
-def _looks() -> Iterator[dict[str, Any]]:
-    """Of one line after the other."""
-    return ({"color": colour, "linestyle": dashes} for dashes, colour in cycle(product(DASHES, COLOURS)))
+def _chart(title: str, data: pd.DataFrame, x: charts.Spec, y: charts.Spec, dots: bool = False) -> Chart:
+    columns = ["name", "seed", x["field"], y["field"]]
+    names = list(dict.fromkeys(data["name"]))
+    spec = charts.lines(data[columns], x, y, names, dots=dots)
+    return Chart(title, f"{title} against {x['title']}s of {', '.join(names)}".replace("ss of", "s of"), spec)
 
 
-def _draw(axes: Axes, curve: pd.DataFrame, columns: tuple[str, str], **look: Any) -> None:
-    """A faint line per seed and a full one through their mean at each step."""
-    x, y = columns
-    for _, one in curve.groupby("seed"):
-        axes.plot(one[x], one[y], **{**look, "alpha": 0.3, "linewidth": 0.8, "label": None})
-    mean = curve.groupby("step", as_index=False).mean()
-    axes.plot(mean[x], mean[y], **look)
+def joined(curves: Curves, more: Sequence[str] = ()) -> pd.DataFrame:
+    """All curves as lines by `name` and `seed`; the seed is empty for their mean at each step."""
+    columns = ["step", "seconds", "loss", "heldout_accuracy", *more]
+    found = []
+    for name, curve in curves.items():
+        mean = curve.groupby("step", as_index=False)[columns[1:]].mean()
+        found.append(mean.assign(name=name, seed=""))
+        if curve["seed"].nunique() > 1:
+            found.append(curve[[*columns, "seed"]].assign(name=name, seed=curve["seed"].astype(str)))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*columns, "name", "seed"])
+
+
+def positive(data: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The rows that an axis of logarithms can show."""
+    return data[(data[column] > 0) & (data["step"] > 0)]
 
 
 def smoothed(curve: pd.DataFrame) -> pd.DataFrame:
