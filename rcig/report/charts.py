@@ -28,22 +28,29 @@ LOOK: Spec = {
     "legend": {"orient": "bottom", "columns": 2, "labelLimit": 320, "symbolStrokeWidth": 2},
 }
 """config of Vega-Lite for the files"""
+_INVISIBLE = {"value": 0}
+_CHOSEN = {"condition": {"param": "chosen", "value": 1}, "value": 0.08}
 _NAMED = 20
 """classes whose names fit beside a matrix"""
-_POINTS = 150
-"""of a line at most, as no screen shows more"""
-PERCENT = {"format": ".0%"}
+_POINTS, _FEWEST = 400, 40
+"""of a figure, and of each line where there are very many"""
+_AXIS = {"tickCount": 6, "labelOverlap": "greedy"}
+_PERCENT = {"format": ".3~%"} | _AXIS
 
 
 def figure(data: pd.DataFrame, *layers: Spec, text: Sequence[str] = (), height: int = 240) -> Spec:
     """A figure of these layers over one table; `text` names the columns that are no numbers, whatever they hold."""
     parse = {name: "string" if name in text else "number" for name in data}
     values = data.to_csv(index=False, float_format="%.5g", lineterminator="\n")
+    return _figure({"values": values, "format": {"type": "csv", "parse": parse}}, layers, height)
+
+
+def _figure(data: Spec, layers: Sequence[Spec], height: int = 240) -> Spec:
     return {
         "width": "container",
         "height": height,
         "autosize": {"type": "fit", "contains": "padding"},
-        "data": {"values": values, "format": {"type": "csv", "parse": parse}},
+        "data": data,
         "layer": list(layers),
     }
 
@@ -51,9 +58,8 @@ def figure(data: pd.DataFrame, *layers: Spec, text: Sequence[str] = (), height: 
 def number(field: str, title: str, *, log: bool = False, zero: bool = False, percent: bool = False) -> Spec:
     """The encoding of a column of numbers by a place on an axis."""
     scale: Spec = {"type": "log"} if log else {"zero": zero}
-    return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": {"labelFlush": True}} | (
-        {"axis": PERCENT} if percent else {}
-    )
+    axis = _PERCENT if percent else _AXIS
+    return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
 
 
 def colour(field: str, names: Sequence[str], title: str | None = None) -> Spec:
@@ -75,7 +81,7 @@ def colour(field: str, names: Sequence[str], title: str | None = None) -> Spec:
             "scale": {"domain": domain, "range": dashes},
             "legend": legend,
         },
-        "opacity": {"condition": {"param": "chosen", "value": 1}, "value": 0.08},
+        "opacity": _CHOSEN,
     }
 
 
@@ -91,52 +97,67 @@ def choices(field: str) -> list[Spec]:
 
 
 def lines(
-    data: pd.DataFrame, x: Spec, y: Spec, names: Sequence[str], *, title: str | None = None, dots: bool = False
+    data: pd.DataFrame, x: Spec, y: Spec, names: Sequence[str], *, title: str = "set", dots: bool = False
 ) -> Spec:
     """A line through the rows of each `name`, in their order; where there is a column `seed`, faint lines by seed too.
 
-    Of a row with a seed the mean over seeds is that without one. Columns: those of x and y, name, and perhaps seed.
+    A row without a seed is the mean over seeds. Columns: name, perhaps seed, and numbers, among them those of x and y.
     """
-    data = thinned(data)
-    tooltip = [
-        {"field": "name", "type": "nominal", "title": "set" if title is None else title},
-        {"field": x["field"], "type": "quantitative", "title": x["title"]},
-        {"field": y["field"], "type": "quantitative", "title": y["title"], "format": ".3~g"},
+    keys = [key for key in ("name", "seed") if key in data]
+    groups = list(data.groupby(keys, sort=False))
+    # All rows of a line are one record of arrays, so that its name stands there once.
+    values = [
+        dict(zip(keys, key, strict=True)) | {column: _rounded(some[column]) for column in data if column not in keys}
+        for key, rows in groups
+        for some in [thinned(rows, _POINTS // len(groups))]
     ]
-    if y.get("axis") == PERCENT:
-        tooltip[-1]["format"] = ".1%"
-    encoding: Spec = {"x": x, "y": y, **colour("name", names, title), "order": {"field": "order"}}
-    data = data.assign(order=range(len(data)))
+    tooltip = [
+        {"field": "name", "type": "nominal", "title": title},
+        {"field": x["field"], "type": "quantitative", "title": x["title"]},
+        {"field": y["field"], "type": "quantitative", "title": y["title"]}
+        | {"format": ".1%" if y["axis"] is _PERCENT else ".3~g"},
+    ]
+    encoding: Spec = {"x": x, "y": y, **colour("name", names, title)}
     whole: Spec = {
         "params": choices("name"),
-        "mark": {"type": "line", "strokeWidth": 1.8, "point": {"size": 28} if dots else "transparent"},
-        "encoding": encoding | {"tooltip": tooltip},
+        "mark": {"type": "line", "strokeWidth": 1.8} | ({"point": {"size": 28}} if dots else {}),
+        "encoding": encoding | ({"tooltip": tooltip} if dots else {}),
     }
-    if "seed" not in data:
-        return figure(data, whole, text=("name",))
-    apart: Spec = {
-        "transform": [{"filter": "datum.seed !== ''"}],
-        "mark": {"type": "line", "strokeWidth": 0.8, "opacity": 0.3},
-        "encoding": {key: value for key, value in encoding.items() if key != "opacity"} | {"detail": {"field": "seed"}},
-    }
-    whole["transform"] = [{"filter": "datum.seed === ''"}]
-    return figure(data, apart, whole, text=("name", "seed"))
+    layers = [whole]
+    if not dots:
+        # Something to point at.
+        place = {"x": x, "y": y, "opacity": _INVISIBLE, "tooltip": tooltip}
+        layers.append({"mark": {"type": "point", "size": 60}, "encoding": place})
+    if len(keys) > 1:
+        whole["transform"] = [{"filter": "datum.seed === ''"}]
+        apart: Spec = {
+            "transform": [{"filter": "datum.seed !== ''"}],
+            "mark": {"type": "line", "strokeWidth": 0.8, "opacity": 0.3},
+            "encoding": {key: value for key, value in encoding.items() if key != "opacity"}
+            | {"detail": {"field": "seed"}},
+        }
+        layers.insert(0, apart)
+    return _figure({"values": values}, layers) | {"transform": [{"flatten": [name for name in data if name not in keys]}]}
+
+
+def _rounded(column: pd.Series) -> list[float]:
+    """To four digits; whole numbers as such."""
+    rounded = (float(f"{value:.4g}") for value in column)
+    return [int(value) if value.is_integer() else value for value in rounded]
 
 
 def with_bars(spec: Spec, low: str, high: str) -> Spec:
-    """A figure of lines with a bar through every point, from one column to the other."""
-    line = spec["layer"][-1]["encoding"]
+    """A figure of lines and dots with a bar through every point, from one column to the other."""
+    line = spec["layer"][0]["encoding"]
     shared = {key: line[key] for key in ("x", "color", "opacity")}
     ends = {"y": line["y"] | {"field": low}, "y2": {"field": high}}
     return spec | {"layer": [{"mark": {"type": "rule"}, "encoding": shared | ends}, *spec["layer"]]}
 
 
-def thinned(data: pd.DataFrame) -> pd.DataFrame:
-    """The rows of every line, evenly spaced ones with the last among them where there are very many."""
-    keys = [column for column in ("name", "seed") if column in data]
-    position = data.groupby(keys, sort=False).cumcount(ascending=False)
-    size = data.groupby(keys, sort=False)[keys[0]].transform("size")
-    return data[position % -(-size // _POINTS) == 0].reset_index(drop=True)
+def thinned(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Evenly spaced rows, about `most` of many, with the last among them."""
+    step = -(-len(rows) // max(_FEWEST, most))
+    return rows[::-1][::step][::-1]
 
 
 def heatmap(data: pd.DataFrame, names: Sequence[str]) -> Spec:
@@ -164,15 +185,29 @@ def heatmap(data: pd.DataFrame, names: Sequence[str]) -> Spec:
 
 def svg(spec: Mapping[str, Any]) -> str:
     """A chart as SVG; the same specification gives the same text."""
-    drawn = vl_convert.vegalite_to_svg({**spec, "width": 420}, config=LOOK)
+    drawn = vl_convert.vegalite_to_svg(_still(spec), config=LOOK)
+    # The library numbers all that it draws in a process.
     numbers: dict[str, str] = {}
     return re.sub(r"\b(clip|gradient_)\d+", lambda one: numbers.setdefault(one[0], f"{one[1]}{len(numbers)}"), drawn)
 
 
+def _still(spec: Mapping[str, Any]) -> Spec:
+    """The chart without what a reader does with it, at the width that it has in a paper."""
+    layers = []
+    for layer in spec["layer"]:
+        encoding = {key: value for key, value in layer["encoding"].items() if key != "tooltip"}
+        if encoding.get("opacity") == _CHOSEN:
+            del encoding["opacity"]
+        if encoding.get("opacity") != _INVISIBLE:
+            kept = {key: value for key, value in layer.items() if key != "params"}
+            layers.append(kept | {"encoding": encoding})
+    return {**spec, "width": 420, "layer": layers}
+
+
 def png(svg: str) -> bytes:
-    """An SVG as PNG, twice as many pixels as points, with 256 colours, as many as lines and letters need."""
-    few = Image.open(io.BytesIO(vl_convert.svg_to_png(svg, scale=2))).convert("RGB").quantize(256)
+    """An SVG as PNG, with half as many pixels again as points, and 256 colours, as many as lines and letters need."""
+    few = Image.open(io.BytesIO(vl_convert.svg_to_png(svg, scale=1.5))).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE)
     buffer = io.BytesIO()
-    few.save(buffer, "png", optimize=True)
+    few.save(buffer, "png")
     return buffer.getvalue()
 

@@ -30,7 +30,7 @@ for (const block of all(".lines")) {
   const rows = [...body.rows];
   const cell = (row, column) => row.cells[column].textContent.trim();
   const heads = all("thead th", block);
-  heads.forEach((head, column) => head.firstElementChild.addEventListener("click", () => {
+  heads.forEach((head, column) => head.querySelector("button")?.addEventListener("click", () => {
     const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
     heads.forEach((other) => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");

@@ -1,15 +1,17 @@
 """What the other stages left in results/, read for the report."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from PIL import Image
 
 from rcig import rows as tidy
 from rcig.errors import StoreError
 from rcig.predictions import Predictions, read
-from rcig.report.drawing import cells
+from rcig.report.drawing import Cell, cells
 from rcig.run.settings import Study
 from rcig.run.studies import read as read_study
 from rcig.store import load_json
@@ -36,15 +38,15 @@ class Report(NamedTuple):
     """tidy rows, see rcig.rows"""
     curves: dict[str, pd.DataFrame]
     summaries: dict[str, dict[str, Any]]
-    pictures: dict[str, bytes]
-    """grids of images, see rcig.report.drawing"""
+    pictures: dict[str, list[Cell]]
+    """the distilled images of the first seed, each with its class"""
     cards: dict[str, str]
     """see rcig.sets.card"""
     studies: dict[str, Measured]
     facts: dict[str, dict[str, Any]]
     """by dataset, see stages.describe"""
     samples: dict[str, bytes]
-    """grids of images by dataset"""
+    """pictures by dataset"""
     predictions: dict[str, Predictions]
     references: dict[str, Predictions]
     """of networks trained on the full dataset, by dataset"""
@@ -85,7 +87,7 @@ def collect(
         rows=tidy.read(rows),
         curves={experiment: _curve(path) for experiment, path in curves.items()},
         summaries={experiment: load_json(path) for experiment, path in summaries.items()},
-        pictures={experiment: _picture(path) for experiment, path in pictures.items()},
+        pictures={experiment: _images(path) for experiment, path in pictures.items()},
         cards={name: path.read_text() for name, path in _present(results, _CARD, experiments).items()},
         studies={
             name: Measured(study, read_study(results / _STUDY.format(name), study)) for name, study in studies.items()
@@ -110,11 +112,19 @@ def _curve(path: Path) -> pd.DataFrame:
     return curve
 
 
+def _images(path: Path) -> list[Cell]:
+    """The images of a grid. Raises StoreError where the file holds none."""
+    try:
+        return cells(path.read_bytes())
+    except (OSError, ValueError, SyntaxError) as error:
+        raise StoreError(f"{path}: not a whole grid of images ({error}); remove it and run `dvc repro`") from None
+
+
 def _picture(path: Path) -> bytes:
-    """A grid of images. Raises StoreError where the file holds none."""
+    """A PNG file. Raises StoreError where it is none."""
     content = path.read_bytes()
     try:
-        cells(content)
+        Image.open(io.BytesIO(content)).load()
     except (OSError, ValueError, SyntaxError) as error:
         raise StoreError(f"{path}: not a whole picture ({error}); remove it and run `dvc repro`") from None
     return content

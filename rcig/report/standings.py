@@ -52,7 +52,8 @@ class Standing(NamedTuple):
     @property
     def of(self) -> str:
         """How many of what the accuracy is of."""
-        return f"{_count(self.networks, 'network')}, {_count(self.seeds, 'seed')}, width {self.width}"
+        seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
+        return f"n {self.networks}, {seeds}, width {self.width}"
 
     @property
     def made(self) -> bool:
@@ -66,10 +67,6 @@ class Standing(NamedTuple):
     @property
     def time(self) -> str:
         return duration(self.seconds) if self.seconds else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def standings(report: Report) -> list[Standing]:

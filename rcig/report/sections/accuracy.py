@@ -42,7 +42,7 @@ def section(report: Report) -> Section:
         of_one.setdefault(one.experiment, []).append(one)
     sets = {name: [Table(of_set(some), _OF_SET)] for name, some in of_one.items() if name in report.summaries}
     tables = {"accuracy": table, "comparisons": differences}
-    return Section("accuracy", "Every number", blocks, tables, sets, folded=False)
+    return Section("accuracy", "Accuracy", blocks, tables, sets, folded=False)
 
 
 _OF_SET = "Test accuracy in percent, mean ± sample standard deviation over all networks. SE: of the mean over seeds."

@@ -7,8 +7,8 @@ from itertools import groupby
 import numpy as np
 from PIL import Image
 
-from rcig.report.blocks import Block, Card, Cards, Images, Section
-from rcig.report.drawing import Cell, cells
+from rcig.report.blocks import Block, Card, Cards, Images, Paragraph, Section
+from rcig.report.drawing import Cell
 from rcig.report.results import Report
 from rcig.report.standings import Standing, compared, entry, standings
 
@@ -18,16 +18,20 @@ _BEST, _SHOWN = 6, 10
 """sets at the top of the page, and images of each, at most"""
 _ROOM = 2_000_000
 """bytes that the images of all sets' sections may have together"""
+_ALL = "results/distill/{}/images.png"
 _COUNTS = (500, 200, 100, 60, 40, 20, 10)
 """images of a set that are shown: as many as there is room for"""
 
 
 def section(report: Report) -> Section:
-    found = {name: cells(grid) for name, grid in report.pictures.items()}
+    found = report.pictures
     cards = [_card(one, found[name]) for name, one in best(compared(standings(report)), set(found)).items()]
-    shown = _that_fit(found)
+    shown = that_fit(found)
     sets: dict[str, list[Block]] = {name: [grouped(images)] for name, images in shown.items()}
-    return Section("images", "What was made", [Cards(cards)] if cards else [], {}, sets, folded=False)
+    for name, images in found.items():
+        if len(shown[name]) < len(images):
+            sets[name].append(Paragraph(f"{len(shown[name])} of {len(images)}; {_ALL.format(name)} has all of them."))
+    return Section("images", "Distilled images", [Cards(cards)] if cards else [], {}, sets, folded=False)
 
 
 def best(found: Mapping[str, Standing], known: set[str]) -> dict[str, Standing]:
@@ -61,12 +65,13 @@ def webp(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _that_fit(found: Mapping[str, list[Cell]]) -> dict[str, list[Cell]]:
+def that_fit(found: Mapping[str, list[Cell]]) -> dict[str, list[Cell]]:
     """Of every set the images that there is room for: as many of every class, or else the first."""
+    # Images of one set take about as many bytes as its first; on the page a third more, and a button each.
+    sizes = {name: 1.4 * len(webp(images[0].pixels)) + 200 for name, images in found.items()}
     for count in _COUNTS:
         shown = {name: _first(images, count) for name, images in found.items()}
-        # Noise of all colours takes about two thirds of a byte a value.
-        if sum(cell.pixels.size for images in shown.values() for cell in images) <= 1.5 * _ROOM:
+        if sum(sizes[name] * len(images) for name, images in shown.items()) <= _ROOM:
             break
     return shown
 

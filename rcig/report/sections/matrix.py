@@ -12,7 +12,7 @@ from rcig.report.standings import PLAIN, Standing, compared, entry, published_ac
 ORDER = 5
 
 _CAPTION = (
-    "Test accuracy in percent, mean ± sample standard deviation over networks, by the protocol without augmentation"
+    "Test accuracy in percent, mean ± sample standard deviation over n networks of all seeds, by the protocol without augmentation"
     " where no other is named; the best of a row is marked. Published: Loo et al. (2023), networks 128 wide. The time is"
     " that of making all seeds. A set whose images are mixtures of a basis stands with the sets that store as many"
     " numbers. Choose a number to see its set."
@@ -47,7 +47,7 @@ def section(report: Report) -> Section:
     )
     blocks: list[Block] = [Paragraph(_SAMPLE)] if "mnist_sample" in report.datasets else []
     blocks += [Matrix(methods, shown, _CAPTION)] if shown else []
-    return Section("matrix", "How good it is", blocks, {"matrix": table}, folded=False)
+    return Section("matrix", "Results at a glance", blocks, {"matrix": table}, folded=False)
 
 
 def _places(found: Sequence[Standing]) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """How each set came about, and how to load it: what stands at the end of its section."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +14,10 @@ ORDER = 105
 def section(report: Report) -> Section:
     sets: dict[str, list[Block]] = {}
     for name, summary in report.summaries.items():
-        sets[name] = [Code(f"distilled = rcig.load({name!r})"), Facts(facts(summary))]
+        sets[name] = [Code(f"distilled = rcig.load({json.dumps(name)})"), Facts(facts(summary))]
         if settings := in_force(report.cards.get(name, "")):
             sets[name].append(Fold("Settings in force", [Code(settings)]))
-    return Section("provenance", "Load it, and where it comes from", [], {}, sets)
+    return Section("provenance", "Card", [], {}, sets)
 
 
 def facts(summary: Mapping[str, Any]) -> dict[str, str]:

@@ -11,8 +11,8 @@ from rcig.report.results import Report
 ORDER = 50
 
 _TEXT = (
-    "Held-out accuracy is measured on a part of the training split that the distillation does not see. Faint lines are"
-    " single seeds, full lines their mean; the loss is a running median. Gradients are those by what is learned (images, or"
+    "Held-out accuracy is measured on a part of the training split that the distillation does not see. Lines are means"
+    " over seeds; the section of a set has its seeds as faint lines. The loss is a running median. Gradients are those by what is learned (images, or"
     " coefficients and basis, and labels), before clipping, at every tenth step; their variance is from successive steps."
 )
 
@@ -21,46 +21,48 @@ Curves = Mapping[str, pd.DataFrame]
 
 
 def section(report: Report) -> Section:
-    blocks: list[Block] = [Paragraph(_TEXT)] if report.curves else []
-    for size, together in by_size(report).items():
-        drawn = {f"curves-{size}-{name}": chart for name, chart in training_curves(together).items()}
-        drawn |= {f"{name}-{size}".replace("_", "-", 1): chart for name, chart in gradients(together).items()}
+    curves = {name: smoothed(curve) for name, curve in report.curves.items()}
+    blocks: list[Block] = [Paragraph(_TEXT)] if curves else []
+    for size, together in by_size(report, curves).items():
+        drawn = {f"curves-{size}-{what}": chart for what, chart in training_curves(together).items()}
+        drawn |= {f"gradients-{size}-{what}": chart for what, chart in gradients(together).items()}
         blocks.append(Fold(size, [Row([chart._replace(name=name) for name, chart in drawn.items()])]))
     sets = {
-        name: [Row(drawn)]
-        for name, curve in report.curves.items()
+        name: [Row([chart for what, chart in training_curves({name: curve}, True).items() if what != "seconds"])]
+        for name, curve in curves.items()
         if len(curve) > 1
-        for drawn in [[chart for what, chart in training_curves({name: curve}).items() if what != "seconds"]]
     }
     return Section("training", "Training", blocks, {}, sets)
 
 
-def by_size(report: Report) -> dict[str, dict[str, pd.DataFrame]]:
+def by_size(report: Report, curves: Curves) -> dict[str, dict[str, pd.DataFrame]]:
     """Dataset and size -> the curves of the sets that take the room of so many images per class, by experiment."""
     sizes: dict[str, dict[str, pd.DataFrame]] = {}
-    for experiment, curve in report.curves.items():
+    for experiment, curve in curves.items():
         of = report.summaries.get(experiment)
         size = experiment if of is None else f"{of['dataset']}-ipc{of['storage_images_per_class']}"
         sizes.setdefault(size, {})[experiment] = curve
     return sizes
 
 
-def training_curves(curves: Curves) -> dict[str, Chart]:
-    """Held-out accuracy against steps and against seconds, and outer loss against steps, one colour per experiment."""
+def training_curves(curves: Curves, seeds: bool = False) -> dict[str, Chart]:
+    """Held-out accuracy against steps and against seconds, and outer loss against steps, one colour per experiment.
+
+    Means over seeds; with `seeds` each seed as well.
+    """
     accuracy = charts.number("heldout_accuracy", "held-out accuracy", percent=True)
-    step = charts.number("step", "step", zero=True)
-    measured = joined({name: curve.dropna(subset="heldout_accuracy") for name, curve in curves.items()})
-    losses = joined({name: smoothed(curve).dropna(subset="loss") for name, curve in curves.items()})
-    # A set that is not trained has no loss.
+    loss = charts.number("loss", "outer loss, running median")
+    step, seconds = charts.number("step", "step", zero=True), charts.number("seconds", "seconds", zero=True)
     drawn = {
-        "accuracy": ("Held-out accuracy", measured, step, accuracy),
-        "seconds": ("Held-out accuracy by time", measured, charts.number("seconds", "seconds", zero=True), accuracy),
-        "loss": ("Outer loss", losses, step, charts.number("loss", "outer loss, running median")),
+        "accuracy": ("Held-out accuracy", step, accuracy),
+        "seconds": ("Held-out accuracy by time", seconds, accuracy),
+        "loss": ("Outer loss", step, loss),
     }
     return {
-        name: _chart(title, data, x, y, dots=name != "loss")
-        for name, (title, data, x, y) in drawn.items()
-        if not data.empty
+        name: _chart(title, data, x, y, dots=y is accuracy)
+        for name, (title, x, y) in drawn.items()
+        for data in [joined(curves, x["field"], y["field"], seeds)]
+        if not data.empty  # a set that is not trained has no loss
     }
 
 
@@ -70,38 +72,37 @@ def gradients(curves: Curves) -> dict[str, Chart]:
     As they were recorded, at every tenth step: a median would hide the steps at which a gradient explodes.
     """
     known = {name: curve for name, curve in curves.items() if "gradient_variance" in curve}
-    titles = {"gradient_norm": "norm of the gradient", "gradient_variance": "variance of the gradient"}
+    titles = {"norm": "Norm of the gradient", "variance": "Variance of the gradient"}
     step = charts.number("step", "step", log=True)
     return {
-        column: _chart(title.capitalize(), data, step, charts.number(column, title, log=True))
-        for column, title in titles.items()
-        for data in [positive(joined(known, (column,)), column)]
+        what: _chart(title, data, step, charts.number(column, title.lower(), log=True))
+        for what, title in titles.items()
+        for column in [f"gradient_{what}"]
+        for data in [joined(known, "step", column)]
+        for data in [data[(data[["step", column]] > 0).all(axis=1)]]  # what an axis of logarithms can show
         if not data.empty
     }
 
 
 def _chart(title: str, data: pd.DataFrame, x: charts.Spec, y: charts.Spec, dots: bool = False) -> Chart:
-    columns = ["name", "seed", x["field"], y["field"]]
     names = list(dict.fromkeys(data["name"]))
-    spec = charts.lines(data[columns], x, y, names, dots=dots)
-    return Chart(title, f"{title} against {x['title']}s of {', '.join(names)}".replace("ss of", "s of"), spec)
+    spec = charts.lines(data, x, y, names, dots=dots)
+    return Chart(title, f"{title} of {', '.join(names)}", spec)
 
 
-def joined(curves: Curves, more: Sequence[str] = ()) -> pd.DataFrame:
-    """All curves as lines by `name` and `seed`; the seed is empty for their mean at each step."""
-    columns = ["step", "seconds", "loss", "heldout_accuracy", *more]
+def joined(curves: Curves, x: str, y: str, seeds: bool = False) -> pd.DataFrame:
+    """Where both columns are known: lines by `name`, and with `seeds` by `seed`, which is empty for their mean."""
+    columns = ["name", "seed", x, y]
     found = []
     for name, curve in curves.items():
-        mean = curve.groupby("step", as_index=False)[columns[1:]].mean()
+        known = curve.dropna(subset=[x, y])
+        several = known["seed"].nunique() > 1
+        mean = known.groupby("step")[list({x, y} - {"step"})].mean().reset_index() if several else known
         found.append(mean.assign(name=name, seed=""))
-        if curve["seed"].nunique() > 1:
-            found.append(curve[[*columns, "seed"]].assign(name=name, seed=curve["seed"].astype(str)))
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*columns, "name", "seed"])
-
-
-def positive(data: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The rows that an axis of logarithms can show."""
-    return data[(data[column] > 0) & (data["step"] > 0)]
+        if several and seeds:
+            found.append(known.assign(name=name, seed=known["seed"].astype(str)))
+    lines = pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+    return lines if (lines["seed"] != "").any() else lines.drop(columns="seed")
 
 
 def smoothed(curve: pd.DataFrame) -> pd.DataFrame:
