@@ -25,7 +25,7 @@ class Table(NamedTuple):
     """A reader sorts it by a click on a column's name, and chooses among the values of some columns."""
 
     lines: pd.DataFrame
-    """cells are shown as they are; the first column names its line"""
+    """cells are shown as they are; the first column names its line, and where it names a set, leads to it"""
     caption: str
     filters: Sequence[str] = ()
     """columns of which a reader may choose a value"""

@@ -28,6 +28,8 @@ LOOK: Spec = {
     "legend": {"orient": "bottom", "columns": 2, "labelLimit": 320, "symbolStrokeWidth": 2},
 }
 """config of Vega-Lite for the files"""
+_HEIGHT, _ENTRY = 240, 20
+"""points: of a figure, and of a line of its legend"""
 _INVISIBLE = {"value": 0}
 _CHOSEN = {"condition": {"param": "chosen", "value": 1}, "value": 0.08}
 _NAMED = 20
@@ -38,14 +40,14 @@ _AXIS = {"tickCount": 6, "labelOverlap": "greedy"}
 _PERCENT = {"format": ".3~%"} | _AXIS
 
 
-def figure(data: pd.DataFrame, *layers: Spec, text: Sequence[str] = (), height: int = 240) -> Spec:
+def figure(data: pd.DataFrame, *layers: Spec, text: Sequence[str] = (), height: int = _HEIGHT) -> Spec:
     """A figure of these layers over one table; `text` names the columns that are no numbers, whatever they hold."""
     parse = {name: "string" if name in text else "number" for name in data}
     values = data.to_csv(index=False, float_format="%.5g", lineterminator="\n")
     return _figure({"values": values, "format": {"type": "csv", "parse": parse}}, layers, height)
 
 
-def _figure(data: Spec, layers: Sequence[Spec], height: int = 240) -> Spec:
+def _figure(data: Spec, layers: Sequence[Spec], height: int) -> Spec:
     return {
         "width": "container",
         "height": height,
@@ -137,7 +139,9 @@ def lines(
             | {"detail": {"field": "seed"}},
         }
         layers.insert(0, apart)
-    return _figure({"values": values}, layers) | {"transform": [{"flatten": [name for name in data if name not in keys]}]}
+    columns = [column for column in data if column not in keys]
+    entries = len(set(names)) + 1 if len(set(names)) > 1 else 0
+    return _figure({"values": values}, layers, _HEIGHT + _ENTRY * entries) | {"transform": [{"flatten": columns}]}
 
 
 def _rounded(column: pd.Series) -> list[float]:
@@ -163,7 +167,7 @@ def thinned(rows: pd.DataFrame, most: int) -> pd.DataFrame:
 def heatmap(data: pd.DataFrame, names: Sequence[str]) -> Spec:
     """Shares (column `share`, from 0 to 1) of what is truly `true` and is said to be `said`; numbers where they fit."""
     labelled = len(names) <= _NAMED
-    axis = {"labels": labelled, "labelAngle": -45, "grid": False, "labelLimit": 90}
+    axis = {"labels": labelled, "labelAngle": -45 if max(map(len, names)) > 3 else 0, "grid": False, "labelLimit": 90}
     place = {"type": "nominal", "scale": {"domain": list(dict.fromkeys(names)), "padding": 0}}
     encoding: Spec = {
         "x": place | {"field": "said", "title": "predicted", "axis": axis},
@@ -206,8 +210,11 @@ def _still(spec: Mapping[str, Any]) -> Spec:
 
 def png(svg: str) -> bytes:
     """An SVG as PNG, with half as many pixels again as points, and 256 colours, as many as lines and letters need."""
-    few = Image.open(io.BytesIO(vl_convert.svg_to_png(svg, scale=1.5))).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE)
+    few = (
+        Image.open(io.BytesIO(vl_convert.svg_to_png(svg, scale=1.5)))
+        .convert("RGB")
+        .quantize(256, Image.Quantize.FASTOCTREE)
+    )
     buffer = io.BytesIO()
     few.save(buffer, "png")
     return buffer.getvalue()
-

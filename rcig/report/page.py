@@ -14,11 +14,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from rcig.escape import file_name
 from rcig.report.blocks import Block, Section, charts
-from rcig.report.links import anchor
 from rcig.report.results import Report
 from rcig.report.standings import SIZES, Standing, compared, standings
 
+_LIBRARIES = "window.vegaEmbed = vegaEmbed;"
 _TEMPLATE, _STYLE, _SCRIPT = "page.html.j2", "page.css", "page.js"
 
 
@@ -50,6 +51,7 @@ def render(sections: Sequence[Section], report: Report) -> str:
         for name in dict.fromkeys(name for section in sections for name in section.sets)
         for parts in [[(section.title, section.sets[name]) for section in sections if section.sets.get(name)]]
     ]
+    environment.globals["names"] = {one.name for one in sets}
     shown = [section for section in sections if section.blocks]
     drawn = any(charts(blocks) for one in sections for blocks in (one.blocks, *one.sets.values()))
     return environment.get_template(_TEMPLATE).render(
@@ -60,7 +62,7 @@ def render(sections: Sequence[Section], report: Report) -> str:
         widths=widths(report),
         style=Markup((here / _STYLE).read_text()),
         script=Markup((here / _SCRIPT).read_text()),
-        vega=Markup(vl_convert.javascript_bundle()) if drawn else "",
+        vega=Markup(vl_convert.javascript_bundle(_LIBRARIES)) if drawn else "",
     )
 
 
@@ -74,6 +76,11 @@ def widths(report: Report) -> dict[str, str]:
 
 def _is_a(kind: type, block: Block) -> bool:
     return isinstance(block, kind)
+
+
+def anchor(experiment: str) -> str:
+    """Where on the page a set has its section."""
+    return f"set-{file_name(experiment)}"
 
 
 def picture(png: bytes) -> str:

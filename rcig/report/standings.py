@@ -77,13 +77,22 @@ def standings(report: Report) -> list[Standing]:
     rows = rows[rows["protocol"].isin(names.keys()) & (rows["metric"] == "accuracy")]
     found = []
     for key, group in rows.groupby([*IDENTITY, "room", "protocol", "width"], sort=False):
-        experiment, dataset, images, method, room, protocol, width = key
+        of: dict[str, Any] = dict(zip(["experiment", "dataset", "images", "method", "room"], key, strict=False))
         values = 100 * group["value"]
-        summary: Mapping[str, Any] = report.summaries.get(experiment, {})
+        summary: Mapping[str, Any] = report.summaries.get(of["experiment"], {})
         standing = Standing(
-            *(experiment, dataset, images, room, method, summary.get("size", ""), names[protocol]),
-            *(float(values.mean()), float(values.std(ddof=1)), 100 * standard_error(group), len(values)),
-            *(group["seed"].nunique(), width, "", "", summary.get("seconds")),
+            **of,
+            size=summary.get("size", ""),
+            protocol=names[group["protocol"].iloc[0]],
+            mean=float(values.mean()),
+            deviation=float(values.std(ddof=1)),
+            error=100 * standard_error(group),
+            networks=len(values),
+            seeds=group["seed"].nunique(),
+            width=group["width"].iloc[0],
+            published="",
+            hard="",
+            seconds=summary.get("seconds"),
         )
         # What is distilled from a chunk of the training images is no set of the paper's tables.
         found.append(standing if summary.get("chunk") else standing._replace(published=_printed(standing)))

@@ -9,7 +9,6 @@ import pandas as pd
 
 from rcig.report import charts
 from rcig.report.blocks import Block, Chart, Fold, Row, Section, Table
-from rcig.report.links import link
 from rcig.report.results import Report
 from rcig.report.standings import Standing, published_accuracy, standings
 from rcig.report.tables import FULL, HEADERS, IDENTITY, OTHER_PROTOCOLS, PROTOCOLS, final, networks, published, storage
@@ -52,7 +51,7 @@ def every_number(found: list[Standing]) -> pd.DataFrame:
     """A line for each accuracy of a set, with all that it is of."""
     lines = [
         {
-            "Set": link(one.experiment) if one.method != "full_dataset" else one.experiment,
+            "Set": one.experiment,
             "Dataset": one.dataset,
             "Images per class": one.images,
             "Method": one.method,
@@ -90,10 +89,10 @@ def of_set(found: list[Standing]) -> pd.DataFrame:
 
 _CAPTION = (
     "Test accuracy in percent of networks trained on each set: mean ± sample standard deviation over n networks of all"
-    " seeds. The sets of random_real are real images drawn at random. Width: filters of the networks’ first stage; seeds:"
-    " distilled sets; made for: size of the settings; made in: time for all seeds. Published: as printed by Loo et al."
-    " (2023) with networks 128 wide, of rcig by protocol (Table 8), else in Table 1 for random_real, vig, cig and rig, in"
-    " Table 4 for ImageNette, ImageWoof and ImageNet and in Table 2."
+    " seeds. The sets of random_real are real images drawn at random. Width: filters of the networks’ first stage;"
+    " seeds: distilled sets; made for: size of the settings; made in: time for all seeds. Published: as printed by Loo"
+    " et al. (2023) with networks 128 wide, of rcig by protocol (Table 8), else in Table 1 for random_real, vig, cig and"
+    " rig, in Table 4 for ImageNette, ImageWoof and ImageNet, and in Table 2."
 )
 _DIFFERENCES = (
     "Differences between sets that take the same room, in percentage points: mean over the seeds that both have [95 %"
@@ -206,7 +205,9 @@ def parts(rows: pd.DataFrame) -> dict[str, Chart]:
             continue
         points = some.groupby(["experiment", "images_per_class"], sort=False)["value"].agg(["mean", "std"]).fillna(0)
         points = points.reset_index().rename(columns={"experiment": "name", "images_per_class": "images"})
-        points = points.sort_values("images").assign(low=points["mean"] - points["std"], high=points["mean"] + points["std"])
+        points = points.sort_values("images").assign(
+            low=points["mean"] - points["std"], high=points["mean"] + points["std"]
+        )
         spec = charts.lines(
             points,
             charts.number("images", "images per class"),
@@ -214,10 +215,9 @@ def parts(rows: pd.DataFrame) -> dict[str, Chart]:
             list(points["name"]),
             dots=True,
         )
-        # The deviation as a bar through every point.
         name = "-".join(map(str, key))
         drawn[name] = Chart(
-            f"{name}: sets and, on one line with each, its parts (the first blocks of a boosted set, else a random part)",
+            f"{name}: sets and, on one line with each, its parts: the first blocks of a boosted set, else random ones",
             f"Test accuracy against images per class of sets and parts of sets, {name}",
             charts.with_bars(spec, "low", "high"),
             f"parts-{name}",

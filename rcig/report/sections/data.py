@@ -86,7 +86,7 @@ def _counts(counts: pd.DataFrame) -> charts.Spec:
             "y": charts.number("images", "images", zero=True),
             "xOffset": {"field": "name", "sort": names},
             "tooltip": [{"field": field, "type": "nominal"} for field in ("class", "name", "images")],
-            **{key: value for key, value in charts.colour("name", names).items() if key == "color"},
+            "color": charts.colour("name", names)["color"] | {"legend": {"title": None}},
         },
     }
     return charts.figure(counts, bars, text=("name", "class"))

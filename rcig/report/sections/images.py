@@ -48,7 +48,9 @@ def best(found: Mapping[str, Standing], known: set[str]) -> dict[str, Standing]:
 
 def _card(one: Standing, images: list[Cell]) -> Card:
     number = "1 image" if one.images == 1 else f"{one.images} images"
-    return Card(f"{one.dataset}, {number} per class, {one.method}", grouped(_first(images, _SHOWN)), entry(one, best=False))
+    return Card(
+        f"{one.dataset}, {number} per class, {one.method}", grouped(_first(images, _SHOWN)), entry(one, best=False)
+    )
 
 
 def grouped(images: list[Cell]) -> Images:

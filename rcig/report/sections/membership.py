@@ -20,8 +20,8 @@ _CAPTION = (
     " Tables 5 and 6. Test accuracy, advantage and TPR: percent, mean ± sample standard deviation (networks)."
 )
 _SHORT = (
-    "AUC of each attack on networks trained on the distilled set: mean [bounds of the 95 % interval of each network’s AUC,"
-    " averaged] (networks). The attacks on other networks, and their rates, stand in the section of each set."
+    "AUC of each attack on networks trained on the distilled set: mean [bounds of the 95 % interval of each network’s"
+    " AUC, averaged] (networks). The attacks on other networks, and their rates, stand in the section of each set."
 )
 _PROTOCOL = "membership_inference/"
 _RATES = {
@@ -50,7 +50,9 @@ def section(report: Report) -> Section:
 
 
 def _charts(name: str, rows: pd.DataFrame) -> list[Chart]:
-    titles = {metric: f"AUC, {metric.removeprefix('auc/')}" for metric in rows["metric"]} | {"accuracy": "Test accuracy"}
+    titles = {metric: f"AUC, {metric.removeprefix('auc/')}" for metric in rows["metric"]} | {
+        "accuracy": "Test accuracy"
+    }
     return [
         Chart(
             f"{titles[metric]} against training steps",

@@ -53,4 +53,3 @@ def _time(experiment: str, summary: Mapping[str, Any]) -> tuple[Any, ...]:
         summary["machine"],
         ", ".join(f"{name} {version}" for name, version in sorted(summary["versions"].items())),
     )
-

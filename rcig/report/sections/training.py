@@ -1,6 +1,6 @@
 """How the distillations went: held-out accuracy, loss and gradients, of sets of one size together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -12,8 +12,9 @@ ORDER = 50
 
 _TEXT = (
     "Held-out accuracy is measured on a part of the training split that the distillation does not see. Lines are means"
-    " over seeds; the section of a set has its seeds as faint lines. The loss is a running median. Gradients are those by what is learned (images, or"
-    " coefficients and basis, and labels), before clipping, at every tenth step; their variance is from successive steps."
+    " over seeds; the section of a set has its seeds as faint lines. The loss is a running median. Gradients are those"
+    " by what is learned (images, or coefficients and basis, and labels), before clipping, at every tenth step; their"
+    " variance is from successive steps."
 )
 
 Curves = Mapping[str, pd.DataFrame]
