@@ -122,5 +122,9 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 def to_latex(table: pd.DataFrame) -> str:
     """A LaTeX tabular for the booktabs package; special characters are escaped, and a text is one line."""
-    table = table.map(lambda cell: " ".join(cell.split()) if isinstance(cell, str) else cell)
+    table = table.map(_in_one_line).rename(columns=_in_one_line)
     return table.to_latex(index=False, escape=True).replace("±", r"$\pm$")
+
+
+def _in_one_line(cell: Any) -> Any:
+    return " ".join(cell.split()) if isinstance(cell, str) else cell

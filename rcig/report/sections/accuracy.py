@@ -91,8 +91,8 @@ _CAPTION = (
     "Test accuracy in percent of networks trained on each set: mean ± sample standard deviation over n networks of all"
     " seeds. The sets of random_real are real images drawn at random. Width: filters of the networks’ first stage;"
     " seeds: distilled sets; made for: size of the settings; made in: time for all seeds. Published: as printed by Loo"
-    " et al. (2023) with networks 128 wide, of rcig by protocol (Table 8), else in Table 1 for random_real, vig, cig and"
-    " rig, in Table 4 for ImageNette, ImageWoof and ImageNet, and in Table 2."
+    " et al. (2023) with networks 128 wide, of rcig by protocol (Table 8), else in Table 1 for random_real, vig, cig"
+    " and rig, in Table 4 for ImageNette, ImageWoof and ImageNet, and in Table 2."
 )
 _DIFFERENCES = (
     "Differences between sets that take the same room, in percentage points: mean over the seeds that both have [95 %"
