@@ -73,15 +73,13 @@ class Reader:
         return self.driver.execute_script(f"return {script}", *arguments)
 
     def waits(self, script: str) -> None:
-        WebDriverWait(self.driver, 120).until(lambda _: self.asks(script))
+        WebDriverWait(self.driver, 300, poll_frequency=0.1).until(lambda _: self.asks(script))
 
     def opens_everything(self) -> None:
-        """All that is folded, and waits until all figures are drawn."""
+        """All that is folded, and waits until all figures are drawn, which they are when they come into sight."""
         self.driver.execute_script("document.querySelectorAll('main details').forEach(one => { one.open = true; })")
-        self.driver.execute_script("document.querySelectorAll('.plot').forEach(one => one.scrollIntoView())")
-        for plot in self.all(".plot"):
-            self.driver.execute_script("arguments[0].scrollIntoView()", plot)
-        self.waits("[...document.querySelectorAll('.plot')].every(one => one.querySelector('svg.marks'))")
+        left = "[...document.querySelectorAll('.plot')].find(one => !one.querySelector('svg.marks'))"
+        self.waits(f"(() => {{ const left = {left}; left?.scrollIntoView(); return !left; }})()")
 
     @property
     def complaints(self) -> list[str]:
@@ -276,7 +274,9 @@ def many(report: Report, sets: int) -> Report:
     said = np.where(rng.random((3, 3, 10_000)) < 0.5, labels, rng.integers(0, 10, (3, 3, 10_000)))
     summary = report.summaries["cifar10-ipc10-random"] | {"method": "rcig"}
     return report._replace(
-        rows=pd.concat([rows.assign(experiment=name, method=f"m{i % 12}") for i, name in enumerate(names)]),
+        rows=pd.concat(
+            [rows.assign(experiment=name, method=f"m{i % 12}") for i, name in enumerate(names)], ignore_index=True
+        ),
         curves=dict.fromkeys(names, pd.concat(curves, ignore_index=True)),
         summaries={name: summary | {"experiment": name} for name in names},
         pictures=dict.fromkeys(names, cells),

@@ -963,6 +963,7 @@ def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path, ren
     assert {str(file) for file in written} == {
         "results.csv",
         "index.html",
+        "vega.js",
         *(f"figures/{name}.{kind}" for name in figures for kind in ("svg", "png")),
         *(f"tables/{name}.{kind}" for name in names for kind in ("md", "tex")),
     }

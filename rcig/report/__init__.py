@@ -27,7 +27,10 @@ def collect(
 
 
 def write(report: "Report", out: Path) -> None:
-    """Write results.csv, tables/*.md and *.tex, figures/*.svg and *.png and index.html under `out`."""
+    """Write results.csv, tables/*.md and *.tex, figures/*.svg and *.png, index.html and vega.js under `out`.
+
+    The last is what the page of `dvc plots show` draws with, which holds no script of its own.
+    """
     from rcig.store import atomic_write
 
     for name, content in render(report).items():
@@ -57,5 +60,6 @@ def render(report: "Report") -> dict[str, bytes | str]:
         **{f"tables/{name}.tex": to_latex(table) for name, table in tables},
         **{f"figures/{name}.svg": svg for name, svg in figures.items()},
         **{f"figures/{name}.png": charts.png(svg) for name, svg in figures.items()},
+        "vega.js": page.libraries(),
         "index.html": page.render(made, report),
     }

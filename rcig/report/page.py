@@ -4,7 +4,7 @@ import base64
 import io
 import json
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -19,7 +19,6 @@ from rcig.report.blocks import Block, Section, charts
 from rcig.report.results import Report
 from rcig.report.standings import SIZES, Standing, compared, standings
 
-_LIBRARIES = "window.vegaEmbed = vegaEmbed;"
 _TEMPLATE, _STYLE, _SCRIPT = "page.html.j2", "page.css", "page.js"
 
 
@@ -62,8 +61,14 @@ def render(sections: Sequence[Section], report: Report) -> str:
         widths=widths(report),
         style=Markup((here / _STYLE).read_text()),
         script=Markup((here / _SCRIPT).read_text()),
-        vega=Markup(vl_convert.javascript_bundle(_LIBRARIES)) if drawn else "",
+        vega=Markup(libraries()) if drawn else "",
     )
+
+
+@cache
+def libraries() -> str:
+    """JavaScript of Vega-Lite and Vega, which gives a page the function vegaEmbed."""
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def widths(report: Report) -> dict[str, str]:
