@@ -229,9 +229,14 @@ def test_figures_answer_a_pointer_and_their_legend_chooses(driver: webdriver.Chr
     entry = reader.one(f"{chart} .role-legend-label text")
     webdriver.ActionChains(driver).move_to_element(entry).click().perform()
     reader.waits(f"[...document.querySelectorAll('{lines}')].some(one => +(one.getAttribute('opacity') ?? 1) < 0.5)")
-    point = reader.one(f"{chart} .mark-symbol.role-mark path")
-    webdriver.ActionChains(driver).move_to_element(point).perform()
-    reader.waits("document.querySelector('#vg-tooltip-element.visible')?.textContent.includes('held-out accuracy')")
+    point = reader.all(f"{chart} .mark-symbol.role-mark path")[3]
+
+    def is_told(_: webdriver.Chrome) -> bool:
+        webdriver.ActionChains(driver).move_to_element(entry).move_to_element(point).perform()
+        told = "document.querySelector('#vg-tooltip-element.visible')?.textContent ?? ''"
+        return "held-out accuracy50" in reader.asks(told)
+
+    WebDriverWait(driver, 120).until(is_told)
 
 
 @in_a_browser
