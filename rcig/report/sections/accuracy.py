@@ -52,18 +52,18 @@ def every_number(found: list[Standing]) -> pd.DataFrame:
     lines = [
         {
             "Set": one.experiment,
+            "Accuracy": one.accuracy,
+            "Published": one.published,
+            "Protocol": one.protocol,
+            "n": one.networks,
+            "Seeds": one.seeds,
+            "Width": one.width,
+            "Hard labels": one.hard,
+            "Made in": one.time,
             "Dataset": one.dataset,
             "Images per class": one.images,
             "Method": one.method,
             "Made for": one.size,
-            "Protocol": one.protocol,
-            "Accuracy": one.accuracy,
-            "n": one.networks,
-            "Seeds": one.seeds,
-            "Width": one.width,
-            "Published": one.published,
-            "Hard labels": one.hard,
-            "Made in": one.time,
         }
         for one in found
     ]
