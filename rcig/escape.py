@@ -10,9 +10,6 @@ if TYPE_CHECKING:
 _FORMULA = re.compile(r"'*(?:\s*[=+\-@]|\t)")
 """how a text begins that a spreadsheet takes for a formula, perhaps after marks that it is none"""
 
-_DRAWN = 30
-"""letters beside an axis at most"""
-
 
 def cell(text: str) -> str:
     """Text in a cell of a CSV file: one that begins like a formula has a ' before it, and no line ends with a \\r."""
@@ -43,12 +40,6 @@ def markdown(text: str) -> str:
     """Text that GitHub's Markdown shows as it is, on one line, in a cell of a table as well."""
     marks = r"[\\`*|<>]|~(?=~)|(?<!\w)_|_(?!\w)|\](?=[(\[])|&(?=#?\w+;)"
     return re.sub(marks, lambda mark: f"\\{mark[0]}", " ".join(text.split()))
-
-
-def drawn(text: str) -> str:
-    """Text that matplotlib draws as it is, on one short line: a pair of $ would begin a formula."""
-    text = " ".join(text.split())
-    return (text if len(text) <= _DRAWN else f"{text[: _DRAWN - 1]}…").replace("$", r"\$")
 
 
 def file_name(text: str) -> str:

@@ -4,7 +4,6 @@ import io
 
 import pandas as pd
 import pytest
-from matplotlib.cbook import is_math_text
 
 from rcig import escape
 
@@ -50,13 +49,6 @@ MARKS = {
 @pytest.mark.parametrize("text", MARKS)
 def test_marks_of_markdown(text: str) -> None:
     assert escape.markdown(text) == MARKS[text]
-
-
-@pytest.mark.parametrize("text", ["$a$", "$", r"\$a$ $", "a"])
-def test_nothing_is_drawn_as_a_formula(text: str) -> None:
-    assert not is_math_text(escape.drawn(text))
-    assert escape.drawn(text).replace(r"\$", "$") == text
-    assert escape.drawn(f"{text}\n\n{'b' * 99}").endswith("b…")
 
 
 def test_a_files_name_is_in_no_other_folder() -> None:

@@ -50,12 +50,12 @@ def test_a_changed_learning_rate_runs_one_chain_and_shows_its_effect(clone: Path
     run(clone, "dvc", "repro", "preprocess@mnist_sample")
     assert ran(clone, "--allow-missing") == sorted([*of((*OF_ALL, "cross_arch", "attack"), RCIG), "report"])
 
-    summary = f"results/distill/{RCIG}/summary.json"
+    metrics = f"results/evaluate/{RCIG}.json"
     changed = json.loads(run(clone, "dvc", "metrics", "diff", "--json"))
-    assert changed.keys() == {summary, f"results/evaluate/{RCIG}.json"}
-    committed = run(clone, "git", "show", f"HEAD:{summary}")
-    values = {"old": committed, "new": (clone / summary).read_text()}
+    assert changed.keys() == {metrics}
+    committed = run(clone, "git", "show", f"HEAD:{metrics}")
+    values = {"old": committed, "new": (clone / metrics).read_text()}
     for when, text in values.items():
-        assert changed[summary]["heldout_accuracy"][when] == json.loads(text)["heldout_accuracy"]
+        assert changed[metrics]["accuracy.loo2023"][when] == json.loads(text)["accuracy"]["loo2023"]
     run(clone, "dvc", "plots", "diff", "-o", "plots", "HEAD")
     assert RCIG in (clone / "plots" / "index.html").read_text()

@@ -9,9 +9,7 @@ import json
 import math
 import random
 import re
-import shutil
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterable
 from html.parser import HTMLParser
@@ -23,20 +21,23 @@ import numpy as np
 import pandas as pd
 import pytest
 from markupsafe import escape
-from matplotlib.axes import Axes
 from PIL import Image
 
 from rcig import predictions
 from rcig import rows as tidy
 from rcig.data.settings import Dataset
-from rcig.report import collect, drawing, page, render, sections, tables, write
+from rcig.report import charts, collect, drawing, render, sections, standings, tables, write
+from rcig.report.blocks import Chart
 from rcig.report.results import Measured, Report
 from rcig.report.sections import (
     accuracy,
     architectures,
     data,
     hardness,
+    images,
+    matrix,
     membership,
+    provenance,
     robustness,
     studies,
     times,
@@ -293,6 +294,17 @@ def predicted(seeds: int) -> predictions.Predictions:
     return predictions.Predictions(np.array(said), labels, ["a", "b", "c"])
 
 
+IMAGES = np.arange(32, dtype=np.uint8).reshape(2, 4, 4, 1)
+
+
+def points_of(chart: Chart, x: str, y: str) -> dict[str, list[tuple[float, float]]]:
+    """The points of each line of a chart, by its name; those of a single seed apart by name and seed."""
+    return {
+        " ".join(filter(None, (line["name"], line.get("seed")))): list(zip(line[x], line[y], strict=True))
+        for line in chart.spec["data"]["values"]
+    }
+
+
 def make_results(folder: Path) -> Path:
     """Everything that the other stages leave for all experiments and studies."""
     for name, study in STUDIES.items():
@@ -312,7 +324,8 @@ def make_results(folder: Path) -> Path:
         distilled.mkdir(parents=True)
         curve(0.5).to_csv(distilled / "curve.csv", index=False)
         (distilled / "summary.json").write_text(json.dumps(summary(experiment)))
-        (distilled / "images.png").write_bytes(drawing.image_grid(np.zeros((2, 4, 4, 1), np.uint8), ["a", "b"], 2))
+        (distilled / "images.png").write_bytes(drawing.image_grid(IMAGES, ["a", "b"], 2))
+        (distilled / "card.md").write_text('# A card\n\n```json\n{"size": "compact"}\n```\n')
     return folder
 
 
@@ -490,30 +503,33 @@ def test_sets_are_compared_by_what_they_store_and_parts_by_their_size(report: Re
     assert stored["digits-rcig", "rcig+boost"] == "10,000"
 
 
-def test_parts_are_drawn_where_there_are_any(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines: dict[str, list[tuple[float, float]]] = {}
-    draw = Axes.errorbar
-
-    def spy(axes: Axes, x: Any, y: Any, error: Any, **look: Any) -> Any:
-        lines[look["label"]] = list(zip(x, y, strict=True))
-        return draw(axes, x, y, error, **look)
-
-    monkeypatch.setattr(Axes, "errorbar", spy)
+def test_parts_are_drawn_where_there_are_any(report: Report) -> None:
     assert accuracy.parts(tables.final(report.rows)) == {}
     rows = with_parts(report).rows
     drawn = accuracy.parts(tables.final(rows[rows["protocol"] == "loo2023"]))
     assert list(drawn) == ["mnist_sample-rcig-loo2023-64"]
+    (chart,) = drawn.values()
     mean = {name: statistics.fmean(select("evaluate", experiment=name, protocol="loo2023")) for name in EXPERIMENTS}
-    assert {name: dict(line) for name, line in lines.items()} == {
-        name: dict.fromkeys((5, 10), pytest.approx(mean[name])) for name in ("digits-rcig", "digits_again")
+    assert {name: dict(line) for name, line in points_of(chart, "images", "mean").items()} == {
+        name: dict.fromkeys((5, 10), pytest.approx(mean[name], rel=1e-3)) for name in ("digits-rcig", "digits_again")
     }
+    for line in chart.spec["data"]["values"]:
+        spread = statistics.stdev(select("evaluate", experiment=line["name"], protocol="loo2023"))
+        assert [high - low for low, high in zip(line["low"], line["high"], strict=True)] == pytest.approx(
+            [2 * spread] * 2, rel=1e-2
+        )
 
 
 def test_gradients_are_drawn_of_methods_that_measure_them() -> None:
     plain = curve(0.5)
-    assert training.gradients({"plain": plain}) is None
+    assert training.gradients({"plain": plain}) == {}
     known = plain.assign(gradient_norm=plain["loss"], gradient_variance=plain["loss"] ** 2)
-    assert training.gradients({"plain": plain, "known": known}) == training.gradients({"known": known}) != None  # noqa: E711
+    both = training.gradients({"plain": plain, "known": known})
+    # A logarithm has no place for the step 0.
+    assert points_of(both["norm"], "step", "gradient_norm") == {
+        "known": [(step, pytest.approx(1 / (1 + step), rel=1e-3)) for step in range(1, 21)]
+    }
+    assert list(points_of(both["variance"], "step", "gradient_variance")) == ["known"]
 
 
 def test_hardness_is_the_share_of_networks_that_miss_an_image_averaged_over_sets() -> None:
@@ -548,7 +564,8 @@ def test_strata_are_drawn_of_methods_with_several_sizes(report: Report) -> None:
     found = hardness.strata(with_sizes(report, *several, ("frepo", 10, missing)))["mnist_sample"]
     assert {method: list(sizes) for method, sizes in found.items()} == {"rcig": [10, 50]}
     assert found["rcig"][50]["none"] == 1.0
-    assert hardness.draw_strata(found).startswith(b"\x89PNG")
+    spec = hardness.draw_strata(found["rcig"])
+    assert {line["name"]: line["accuracy"] for line in spec["data"]["values"]}["none"][-1] == 1
 
 
 def test_strata_have_the_same_images_at_every_size_and_a_method_no_say_in_its_own(report: Report) -> None:
@@ -569,7 +586,8 @@ def test_what_a_dataset_holds(report: Report, files: dict[str, str]) -> None:
     assert line["Images"] == "32 × 32 × 3"
     assert (line["Train"], line["Held out"], line["Test"]) == (f"{sum(range(1000, 1030)):,}", "77", "3,000")
     assert (line["Test part"], line["Classes"]) == ("validation", 30)
-    assert "Licence: a licence. Cite: A. Author: a paper." in files["index.html"]
+    assert "<dt>Licence</dt><dd>a licence</dd>" in files["index.html"]
+    assert "<dt>Cite</dt><dd>A. Author: a paper</dd>" in files["index.html"]
 
 
 def test_a_protocol_that_was_not_run_is_empty(report: Report) -> None:
@@ -655,7 +673,7 @@ def printed_in_the_paper(table: int, dataset: str, images_per_class: int, method
 
 
 def test_published_values_keep_the_printed_digits_and_prefer_table_2() -> None:
-    published = accuracy.published_accuracy()
+    published = standings.published_accuracy()
     in_table_2 = printed_in_the_paper(2, "cifar10", 1, "rcig")
     assert published["cifar10", "1", "rcig"] == in_table_2 != printed_in_the_paper(1, "cifar10", 1, "rcig")
     assert published["mnist", "50", "kip"] == printed_in_the_paper(2, "mnist", 50, "kip")
@@ -666,7 +684,7 @@ def test_published_values_keep_the_printed_digits_and_prefer_table_2() -> None:
 
 
 def test_published_values_are_never_guessed() -> None:
-    published = accuracy.published_accuracy()
+    published = standings.published_accuracy()
     assert ("cifar100", "50", "kip") not in published
     assert ("cifar10", "5", "rcig") not in published
     assert "mnist_sample" not in {dataset for dataset, _, _ in published}
@@ -691,7 +709,7 @@ def test_times() -> None:
     ("seconds", "text"), [(119.9, "119.9 s"), (120, "2.0 min"), (7199, "120.0 min"), (7200, "2.0 h")]
 )
 def test_duration_changes_unit_at_two_of_the_next(seconds: float, text: str) -> None:
-    assert times.duration(seconds) == text
+    assert tables.duration(seconds) == text
 
 
 def test_markdown_reads_back(report: Report) -> None:
@@ -713,20 +731,6 @@ def test_latex_escapes_and_uses_booktabs(report: Report) -> None:
     assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
 
 
-def test_merged_cells_cover_the_table_and_never_two_groups() -> None:
-    lines = [["a", "x", "1"], ["a", "x", "1"], ["b", "x", "1"], ["b", "y", "1"], ["a", "y", "1"]]
-    covered: dict[tuple[int, int], str] = {}
-    for row, cells in enumerate(page.merged(pd.DataFrame(lines), keys=2)):
-        for cell in cells:
-            # As a browser does: a cell goes to the first column that no cell from above covers.
-            column = next(column for column in range(3) if (row, column) not in covered)
-            covered |= {(row + offset, column): cell.text for offset in range(cell.rows)}
-            assert cell.heads == (column == 0)
-    assert covered == {(row, column): text for row, line in enumerate(lines) for column, text in enumerate(line)}
-    spans = [[cell.rows for cell in cells] for cells in page.merged(pd.DataFrame(lines), keys=2)]
-    assert spans == [[2, 2, 1], [1], [2, 1, 1], [1, 1], [1, 1, 1]]
-
-
 HOSTILE = "=cmd|' /C calc'!A0 <script>x</script> $x$ $ `*a*` [b](c) \\ ../../out\n\n# _d_ &amp; {e}"
 
 
@@ -741,10 +745,12 @@ def hostile(report: Report) -> Report:
 
 def test_text_of_files_is_shown_as_text(report: Report, tmp_path: Path) -> None:
     files = render(hostile(report))
-    assert {name.count("/") for name in files if name.endswith(("png", "md", "tex"))} == {1}
-    Page(str(files["index.html"]))
-    assert "<script" not in str(files["index.html"])
-    assert escape(HOSTILE) in str(files["index.html"])
+    assert {name.count("/") for name in files if name.endswith(("png", "svg", "md", "tex"))} == {1}
+    text = str(files["index.html"])
+    Page(text)
+    assert "<script>x" not in text
+    assert escape(HOSTILE) in text
+    assert "<script>x" not in "".join(str(content) for name, content in files.items() if name.endswith("svg"))
     plain = render(report)
     for name in files:
         if name.endswith((".md", ".tex")):
@@ -793,38 +799,41 @@ def index(report: Report) -> str:
 def test_page_is_well_formed_and_accessible(files: dict[str, str]) -> None:
     parsed = Page(files["index.html"])
     assert len(parsed.all("h1")) == 1
-    assert len(parsed.all("table")) == len(parsed.all("caption")) == len(parsed.all("thead")) == 8
-    assert all(cell.get("scope") in ("row", "col", "rowgroup") for cell in parsed.all("th"))
-    sizes = {(dataset, count) for dataset, count, _ in EXPERIMENTS.values()}
-    assert len(parsed.all("img")) == 3 * len(EXPERIMENTS) + len(sizes) + len(STUDIES) + 2 * len(FACTS)
+    tables_shown = parsed.all("table")
+    assert len(tables_shown) == len(parsed.all("thead"))
+    assert all(cell.get("scope") in ("row", "col") for cell in parsed.all("th"))
     for image in parsed.all("img"):
-        assert image["alt"]
-        kind, _, encoded = (image["src"] or "").partition(",")
-        assert kind == "data:image/webp;base64"
-        Image.open(io.BytesIO(base64.b64decode(encoded))).verify()
+        if "src" in image:  # all but that of the enlarged picture, which is filled in
+            assert image["alt"]
+            kind, _, encoded = (image["src"] or "").partition(",")
+            assert kind == "data:image/webp;base64"
+            Image.open(io.BytesIO(base64.b64decode(encoded))).verify()
+    assert all(plot["aria-label"] for plot in parsed.all("div") if plot.get("role") == "img")
     names = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
     assert len(names) == len(set(names))
-    assert {attributes["aria-labelledby"] for attributes in parsed.all("div") if "role" in attributes} <= set(names)
+    assert {attributes["aria-labelledby"] for _, attributes in parsed.elements if "aria-labelledby" in attributes} <= {
+        *names
+    }
+    targets = {(link["href"] or "")[1:] for link in parsed.all("a") if (link["href"] or "").startswith("#")}
+    assert targets <= set(names)
+    assert {f"set-{name}" for name in EXPERIMENTS} <= targets
 
 
-def test_page_shows_every_pixel_of_the_files(
-    report: Report, rendered: dict[str, bytes | str], files: dict[str, str]
-) -> None:
-    def pixels(picture: bytes) -> bytes:
-        return Image.open(io.BytesIO(picture)).convert("RGBA").tobytes()
-
-    sources = (str(image["src"]).partition(",")[2] for image in Page(files["index.html"]).all("img"))
-    shown = {pixels(base64.b64decode(source)) for source in sources}
-    figures_drawn = [content for content in rendered.values() if isinstance(content, bytes)]
-    assert shown == {pixels(png) for png in (*report.pictures.values(), *report.samples.values(), *figures_drawn)}
+def test_page_shows_every_pixel_of_the_sets(report: Report, files: dict[str, str]) -> None:
+    sources = (str(image.get("src")).partition(",")[2] for image in Page(files["index.html"]).all("img"))
+    shown = [Image.open(io.BytesIO(base64.b64decode(source))).convert("L").tobytes() for source in sources if source]
+    for image in IMAGES:
+        # In its own section; and two of the sets, one a dataset, at the top: the third is of random images.
+        assert shown.count(image.tobytes()) == len(EXPERIMENTS) + 1
 
 
 def test_page_loads_nothing_from_elsewhere(files: dict[str, str]) -> None:
     text = files["index.html"]
     parsed = Page(text)
-    assert not parsed.all("script")
-    assert "url(" not in text
-    assert "@import" not in text
+    assert all("src" not in script for script in parsed.all("script"))
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
     loads = [
         attributes[name]
         for tag, attributes in parsed.elements
@@ -839,7 +848,7 @@ def test_page_escapes_names(report: Report) -> None:
     (picture, *_) = report.pictures.values()
     text = index(NOTHING._replace(pictures={"<script>&": picture}))
     assert "&lt;script&gt;&amp;" in text
-    assert "<script>" not in text
+    assert "<script>&" not in text
 
 
 def test_page_leaves_out_what_there_is_not(files: dict[str, str]) -> None:
@@ -847,9 +856,11 @@ def test_page_leaves_out_what_there_is_not(files: dict[str, str]) -> None:
     assert [heading["id"] for heading in empty.all("h2")] == ["reproduce"]
     everything = Page(files["index.html"])
     assert [heading["id"] for heading in everything.all("h2")] == [
-        "accuracy",
-        "hardness",
         "images",
+        "matrix",
+        "accuracy",
+        "sets",
+        "hardness",
         "training",
         "architectures",
         "membership",
@@ -860,14 +871,77 @@ def test_page_leaves_out_what_there_is_not(files: dict[str, str]) -> None:
     ]
 
 
-def test_page_shows_every_set_under_its_dataset_and_size(report: Report, files: dict[str, str]) -> None:
-    section = files["index.html"].partition('<h2 id="accuracy">')[2].partition("</table>")[0]
-    shown = set()
-    for group in section.split('<tr class="title">')[1:]:
-        title, *names = re.findall(r'<th scope="row[^>]*>(?:<span>)?([^<]+)', group)
-        shown |= {(title, name) for name in names}
-    sets = report.rows[["dataset", "images_per_class", "experiment"]].drop_duplicates()
-    assert shown == {(f"{dataset}, {count} per class", name) for dataset, count, name in sets.to_numpy()}
+def test_matrix_has_every_set_in_its_row_and_column(report: Report) -> None:
+    (_, block) = matrix.section(report).blocks
+    assert block.columns == ["random_real", "rcig"]
+    assert list(block.rows) == [("mnist_sample", "10 per class"), ("cifar10", "10 per class")]
+    mean = {name: statistics.fmean(select("evaluate", experiment=name, protocol="loo2023")) for name in EXPERIMENTS}
+    none, (better,) = block.rows["mnist_sample", "10 per class"]
+    assert none == [], "no set of random images: the cell is empty"
+    assert better.set == max(("digits-rcig", "digits_again"), key=lambda name: mean[name])
+    assert better.accuracy == in_percent(select("evaluate", experiment=better.set, protocol="loo2023"))[:-4]
+    assert (better.best, better.size, better.notes[0]) == (True, "compact", "n 6, 2 seeds, width 64")
+    (random,), (only,) = block.rows["cifar10", "10 per class"]
+    assert (random.set, random.best) == ("cifar10-ipc10-random", True)
+    assert random.published == printed_in_the_paper(1, "cifar10", 10, "random_subset")
+    assert (only.set, only.published) == ("", "69.1 ± 0.4"), "nothing of ours: what is published stands alone"
+
+
+def test_the_best_of_a_row_is_the_best_by_the_protocol_that_sets_are_compared_by(report: Report) -> None:
+    other = report.rows["experiment"] == "digits_again"
+    rows = report.rows[~other | (report.rows["protocol"] == "loo2023")]
+    # By another protocol, however good, a set does not compete.
+    moved = rows["experiment"] == "digits_again"
+    rows = rows.assign(
+        protocol=rows["protocol"].where(~moved, "inner_adam"),
+        method=rows["method"].where(~moved, "rat_bptt"),
+        value=rows["value"].where(~moved, 1.0),
+    )
+    (_, block) = matrix.section(report._replace(rows=rows)).blocks
+    cells = block.rows["mnist_sample", "10 per class"]
+    assert {entry.set: entry.best for cell in cells for entry in cell} == {"digits-rcig": True, "digits_again": False}
+    (moved_entry,) = [entry for cell in cells for entry in cell if entry.set == "digits_again"]
+    assert "inner adam" in moved_entry.notes
+
+
+def test_standings_say_all_that_a_number_is_of(report: Report) -> None:
+    hard = report.rows[report.rows["protocol"] == "loo2023"].assign(protocol="loo2023_hard", value=0.25)
+    found = standings.standings(report._replace(rows=pd.concat([report.rows, hard], ignore_index=True)))
+    (one,) = [one for one in found if (one.experiment, one.protocol) == ("digits-rcig", "No augmentation")]
+    values = select("evaluate", experiment="digits-rcig", protocol="loo2023")
+    assert one.mean == pytest.approx(100 * statistics.fmean(values))
+    assert one.deviation == pytest.approx(100 * statistics.stdev(values))
+    assert (one.networks, one.seeds, one.width, one.size) == (6, 2, 64, "compact")
+    assert (one.hard, one.time, one.published) == ("25.0 ± 0.0", "50.0 s", "")
+    assert {one.protocol for one in found} == {"No augmentation", "Augmentation", "Hard labels"}
+
+
+def test_the_top_shows_the_best_distilled_set_of_each_dataset(report: Report) -> None:
+    found = standings.compared(standings.standings(report))
+    better = max(("digits-rcig", "digits_again"), key=lambda name: found[name].mean)
+    assert list(images.best(found, set(report.pictures))) == [better], "random images are not distilled"
+    other = found[better]._replace(experiment="larger", room=50, mean=99.0)
+    assert list(images.best({**found, "larger": other}, {*report.pictures, "larger"})) == [better], "a smaller set"
+    published = found[better]._replace(experiment="of mnist", dataset="mnist", published="94.7 ± 0.5")
+    assert list(images.best({**found, "of mnist": published}, {*report.pictures, "of mnist"})) == ["of mnist", better]
+
+
+def test_of_large_sets_as_many_images_of_every_class_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 32, 32, 3), np.uint8)
+    cells = [drawing.Cell(f"class {position // 20}", one) for position, one in enumerate(pixels)]
+    assert len(images.that_fit({"a": cells})["a"]) == 200
+    monkeypatch.setattr(images, "_ROOM", 1000 * 100 * 4)
+    shown = images.that_fit({"a": cells})["a"]
+    assert [cell.title for cell in shown] == [f"class {i}" for i in range(10) for _ in range(len(shown) // 10)]
+    assert 10 < len(shown) < 200
+
+
+def test_a_card_says_what_is_known_and_the_settings_in_force(report: Report) -> None:
+    said = provenance.facts(summary("digits-rcig", revision=None, heldout_accuracy=None))
+    assert (said["Machine"], said["Time of all seeds"], said["Steps of each seed"]) == ("two cores", "50.0 s", "20")
+    assert not {"Revision", "Held-out accuracy", "Code and data"} & set(said)
+    assert provenance.in_force(report.cards["digits-rcig"]) == '{"size": "compact"}'
+    assert provenance.in_force("") == ""
 
 
 def test_page_tells_the_sample_from_mnist(results: Path) -> None:
@@ -879,15 +953,19 @@ def test_page_tells_the_sample_from_mnist(results: Path) -> None:
 def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path, rendered: dict[str, bytes | str]) -> None:
     write(collect(results, list(EXPERIMENTS), STUDIES, list(FACTS), ["cifar10"]), tmp_path / "out")
     written = {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    names = ("accuracy", "comparisons", "cross_architecture", "robustness", "hardness", "membership_inference")
-    names += ("slopes", "datasets", "times")
+    names = ("matrix", "accuracy", "comparisons", "cross_architecture", "robustness", "hardness")
+    names += ("membership_inference", "slopes", "datasets", "times")
+    figures = {f"curves-{name}-ipc10-{what}" for name in FACTS for what in ("accuracy", "seconds", "loss")}
+    figures |= {f"study-backward_images-{what}" for what in ("memory_mib", "seconds_per_step", "heldout_accuracy")}
+    figures |= {f"study-solver_steps-{what}" for what in ("solvers", "seconds_per_step", "heldout_accuracy")}
+    figures |= {f"data-{name}-classes" for name in FACTS} | {"data-cifar10-spectrum"}
+    figures |= {f"attacks-{name}-{what}" for name in EXPERIMENTS for what in ("accuracy", *ATTACKS)}
+    figures |= {f"confusion-{name}" for name in EXPERIMENTS}
     assert {str(file) for file in written} == {
         "results.csv",
         "index.html",
-        *(f"figures/curves-{dataset}-ipc{count}.png" for dataset, count, _ in EXPERIMENTS.values()),
-        *(f"figures/study-{name}.png" for name in STUDIES),
-        *(f"figures/data-{name}.png" for name in FACTS),
-        *(f"figures/{kind}-{name}.png" for kind in ("attacks", "confusion") for name in EXPERIMENTS),
+        "vega.js",
+        *(f"figures/{name}.{kind}" for name in figures for kind in ("svg", "png")),
         *(f"tables/{name}.{kind}" for name in names for kind in ("md", "tex")),
     }
     assert {str(file) for file in written} == rendered.keys()
@@ -896,7 +974,8 @@ def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path, ren
 
 
 SECTION = """
-from rcig.report.blocks import Figure, Paragraph, Picture, Section, Table
+from rcig.report import charts
+from rcig.report.blocks import Chart, Paragraph, Row, Section, Table
 from rcig.report.results import Report
 import pandas as pd
 
@@ -905,9 +984,11 @@ ORDER = 45
 
 def section(report: Report) -> Section:
     table = pd.DataFrame({"Sets": [len(report.pictures)]})
-    png = next(iter(report.pictures.values()))
-    blocks = [Paragraph("1 < 2"), Table({"": table}, 1, "How many."), Figure("One", [Picture(png, "of them")])]
-    return Section("further", "A further one", blocks, {"further": table}, {"one": png})
+    line = pd.DataFrame({"name": "a", "x": [1, 2], "y": [3, 4]})
+    drawn = Chart("One", "of them", charts.lines(line, charts.number("x", "x"), charts.number("y", "y"), ["a"]), "one")
+    blocks = [Paragraph("1 < 2"), Table(table, "How many."), Row([drawn])]
+    sets = {name: [Paragraph("of this one")] for name in report.pictures}
+    return Section("further", "A further one", blocks, {"further": table}, sets)
 """
 
 
@@ -920,18 +1001,22 @@ def test_a_further_section_is_one_further_file(report: Report, tmp_path: Path, m
     finally:
         sys.modules.pop("rcig.report.sections.further", None)
     text = str(written["index.html"])
-    assert [heading["id"] for heading in Page(text).all("h2")] == ["images", "further", "reproduce"]
-    assert all(shown in text for shown in ("A further one", "<p>1 &lt; 2</p>", "How many.", 'alt="of them"'))
+    assert [heading["id"] for heading in Page(text).all("h2")] == ["sets", "further", "reproduce"]
+    assert all(shown in text for shown in ("A further one", "<p>1 &lt; 2</p>", "How many.", 'aria-label="of them"'))
+    assert text.count("<p>of this one</p>") == len(EXPERIMENTS)
     assert written["tables/further.md"] == "| Sets |\n| ---- |\n| 3    |\n"
-    assert written["figures/one.png"] == next(iter(report.pictures.values()))
+    assert str(written["figures/one.svg"]).startswith("<svg")
     monkeypatch.undo()
-    assert set(written) - set(render(few)) == {"tables/further.md", "tables/further.tex", "figures/one.png"}
+    assert set(written) - set(render(few)) == {
+        *("tables/further.md", "tables/further.tex", "figures/one.png", "figures/one.svg")
+    }
 
 
 def test_pngs_carry_no_time_and_no_software() -> None:
     grid = drawing.image_grid(np.zeros((1, 2, 2, 3), np.uint8), ["a"], 1)
-    for png in (grid, training.training_curves({"a": curve(0.5)})):
-        assert set(Image.open(io.BytesIO(png)).info) <= {"dpi", "transparency"}
+    (chart, *_) = training.training_curves({"a": curve(0.5)}).values()
+    for png in (grid, charts.png(charts.svg(chart.spec))):
+        assert set(Image.open(io.BytesIO(png)).info) <= {"grid", "transparency"}
 
 
 def test_results_csv_has_all_rows_sorted(files: dict[str, str]) -> None:
@@ -1070,36 +1155,60 @@ def test_image_grid_refuses_what_it_cannot_show(pixels: np.ndarray, titles: list
         drawing.image_grid(pixels, titles, 1)
 
 
-def test_figures_have_smooth_edges_on_a_transparent_ground() -> None:
-    alpha = decode(training.training_curves({"a": curve(0.5)}))[..., 3]
-    assert (alpha == 0).mean() > 0.5
-    assert ((alpha > 0) & (alpha < 255)).mean() > 0.01
+@pytest.mark.parametrize("shape", [(1, 5, 9, 3), (7, 28, 28, 1), (3, 200, 150, 3)])
+def test_cells_are_the_images_of_a_grid(shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    titles = [f"class {i}" for i in range(len(pixels))]
+    found = drawing.cells(drawing.image_grid(pixels, titles, columns=3))
+    assert [cell.title for cell in found] == titles
+    np.testing.assert_array_equal([cell.pixels for cell in found], pixels)
+
+
+def test_a_picture_that_does_not_say_what_is_in_it_is_no_grid(results: Path) -> None:
+    path = results / "distill/digits-rcig/images.png"
+    Image.new("L", (4, 4)).save(path)
+    with pytest.raises(ValueError, match=r"images\.png: not a whole grid of images .*`dvc repro`"):
+        collect(results, list(EXPERIMENTS), {})
 
 
 def test_training_curves_show_each_experiment_in_each_panel() -> None:
-    image = decode(training.training_curves({"low": curve(0.2), "high": curve(0.8)})).astype(int)
-    height, width, _ = image.shape
-    colours = [tuple(bytes.fromhex(code[1:])) for code in drawing.COLOURS[:2]]
-    # Plots only: the legend below them also has every colour.
-    # With 256 colours they are hit to a few levels.
-    plots = image[: height * 4 // 5]
-    low, high = ((np.abs(plots - (*colour, 255)) < 10).all(axis=-1) for colour in colours)
-    for start in (0, width // 3):
-        panel = slice(start, start + width // 3)
-        low_line, high_line = (runs(line[:, panel].any(axis=1)) for line in (low, high))
-        assert len(low_line) == len(high_line) == 1
-        assert high_line[0].stop < low_line[0].start
-    # Both have the same loss: the later one covers the earlier.
-    assert high[:, 2 * width // 3 :].any()
+    drawn = training.training_curves({"low": curve(0.2), "high": curve(0.8)})
+    for name, x in (("accuracy", "step"), ("seconds", "seconds")):
+        found = points_of(drawn[name], x, "heldout_accuracy")
+        at = [step if x == "step" else 0.5 * step for step in range(0, 21, 2)]
+        assert found == {"low": [(place, 0.2) for place in at], "high": [(place, 0.8) for place in at]}
+    losses = points_of(drawn["loss"], "step", "loss")
+    assert losses["low"] == losses["high"] == [(step, pytest.approx(1 / (1 + step), rel=1e-3)) for step in range(21)]
 
 
-def drawn(axes: Axes) -> dict[str, list[tuple[float, float]]]:
-    """The points of each line by its label; those of lines without one (hollow points) together under an empty name."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for line in axes.lines:
-        label = "" if str(line.get_label()).startswith("_") else str(line.get_label())
-        found.setdefault(label, []).extend(zip(*(map(float, values) for values in line.get_data()), strict=True))
-    return found
+def test_a_sets_own_curves_have_a_line_for_each_seed() -> None:
+    (chart, *_) = training.training_curves({"a": curve(0.5)}, seeds=True).values()
+    assert list(points_of(chart, "step", "heldout_accuracy")) == ["a", "a 0", "a 1"]
+    (chart, *_) = training.training_curves({"a": curve(0.5, seeds=[0])}, seeds=True).values()
+    assert list(points_of(chart, "step", "heldout_accuracy")) == ["a"]
+
+
+def test_a_set_that_is_not_trained_has_no_loss() -> None:
+    start = curve(0.5)[lambda rows: rows["step"] == 0].assign(loss=math.nan)
+    assert list(training.training_curves({"random": start})) == ["accuracy", "seconds"]
+
+
+def test_long_lines_are_thinned_and_keep_their_end() -> None:
+    data = pd.DataFrame({"name": "a", "x": np.arange(10_000), "y": np.arange(10_000)})
+    line = points_of(
+        Chart("", "", charts.lines(data, charts.number("x", "x"), charts.number("y", "y"), ["a"])), "x", "y"
+    )
+    assert 100 < len(line["a"]) <= 400
+    assert line["a"][-1] == (9999, 9999)
+
+
+def test_confusion_shows_the_shares_of_each_class() -> None:
+    text = hardness.confusion(predicted(seeds=1))["data"]["values"]
+    shares = {(row["true"], row["said"]): float(row["share"]) for row in csv.DictReader(io.StringIO(text))}
+    # The two networks miss 10 and 20 of 40 images for the class that follows.
+    assert set(shares) == {("a", "a"), ("b", "b"), ("c", "c"), ("a", "b"), ("b", "c"), ("c", "a")}
+    assert shares["a", "a"] + shares["a", "b"] == pytest.approx(1, abs=2e-3)
+    assert shares["a", "b"] == pytest.approx((4 + 7) / 28, abs=1e-3)
 
 
 def expected_lines(name: str, x: str, y: str, **wanted: Any) -> list[tuple[float, float]]:
@@ -1115,36 +1224,37 @@ def expected_lines(name: str, x: str, y: str, **wanted: Any) -> list[tuple[float
 
 
 def test_steps_show_every_point(tmp_path: Path) -> None:
-    time, accuracy, both = studies.steps(measured("solver_steps", tmp_path)).axes
-    panels = {
-        time: ("inverse_steps", "seconds_per_step"),
-        accuracy: ("inverse_steps", "heldout_accuracy"),
-        both: ("seconds_per_step", "heldout_accuracy"),
-    }
-    for axes, columns in panels.items():
-        lines = drawn(axes)
-        for inner in (0, 2, 5, 10, 20):
-            wanted = expected_lines("solver_steps", *columns, solver="adam", inner_steps=inner, body_weight=1.0)
-            np.testing.assert_allclose(sorted(lines.pop(f"adam, inner_steps {inner}")), wanted, rtol=1e-9)
-        hollow = expected_lines(
-            "solver_steps", *columns, body_weight=0.1, **({} if axes is both else {"solver": "adam"})
-        )
-        np.testing.assert_allclose(sorted(lines.pop("")), hollow, rtol=1e-9)
-        for solver in list(lines):
-            wanted = expected_lines("solver_steps", *columns, solver=solver, body_weight=1.0)
-            np.testing.assert_allclose(sorted(lines.pop(solver)), wanted, rtol=1e-9)
-            assert axes is both
-    assert [text.get_text() for text in both.texts] == ["1", "2", "5", "10", "20"]
+    drawn = studies.steps(measured("solver_steps", tmp_path))
+    for y in ("seconds_per_step", "heldout_accuracy"):
+        found = points_of(drawn[y], "inverse_steps", y)
+        for inner in COUNTS:
+            wanted = expected_lines(
+                "solver_steps", "inverse_steps", y, solver="adam", inner_steps=inner, body_weight=1.0
+            )
+            np.testing.assert_allclose(found.pop(f"inner_steps {inner}"), wanted, rtol=1e-3)
+        wanted = expected_lines("solver_steps", "inverse_steps", y, solver="adam", body_weight=0.1)
+        assert list(found) == ["inner_steps 20, body_weight 0.1"]
+        np.testing.assert_allclose(found.popitem()[1], wanted, rtol=1e-3)
+    rows = list(csv.DictReader(io.StringIO(drawn["solvers"].spec["data"]["values"])))
+    assert len(rows) == len(STUDIES["solver_steps"].points)
+    for solver in ("adam", "cg", "dense"):
+        for weight, name in ((1.0, solver), (0.1, f"{solver}, body_weight 0.1")):
+            where = {"solver": solver, "body_weight": weight}
+            wanted = expected_lines("solver_steps", "seconds_per_step", "heldout_accuracy", **where)
+            shown = [(float(r["seconds_per_step"]), float(r["heldout_accuracy"])) for r in rows if r["name"] == name]
+            np.testing.assert_allclose(sorted(shown), wanted, rtol=1e-3)
+    assert "cg_iterations 5" in {row["iterations"] for row in rows}
 
 
 def test_backward_images_show_every_point(tmp_path: Path) -> None:
-    axes = studies.backward_images(measured("backward_images", tmp_path)).axes
-    for panel, y in zip(axes, ("memory_mib", "seconds_per_step", "heldout_accuracy"), strict=True):
-        lines = drawn(panel)
-        assert list(lines) == ["images_per_pass 10", "images_per_pass 100"]
+    drawn = studies.backward_images(measured("backward_images", tmp_path))
+    assert set(drawn) == {"memory_mib", "seconds_per_step", "heldout_accuracy"}
+    for y, chart in drawn.items():
+        found = points_of(chart, "backward_images", y)
+        assert list(found) == ["images_per_pass 10", "images_per_pass 100"]
         for number in (10, 100):
             wanted = expected_lines("backward_images", "backward_images", y, images_per_pass=number)
-            np.testing.assert_allclose(lines[f"images_per_pass {number}"], wanted, rtol=1e-9)
+            np.testing.assert_allclose(found[f"images_per_pass {number}"], wanted, rtol=1e-3)
 
 
 def read_back(study: Study, tmp_path: Path) -> Measured:
@@ -1199,24 +1309,3 @@ def test_loss_is_smoothed_by_seed() -> None:
     for (seed, step, _), value in zip(raw, smooth["loss"], strict=True):
         near = [loss for other, at, loss in raw if other == seed and abs(at - step) <= 2]
         assert value == pytest.approx(statistics.median(near))
-
-
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on PATH: apt-get install chromium")
-def test_page_opens_in_a_browser(files: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "index.html").write_text(files["index.html"])
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    flags += " --disable-component-update --disable-sync --enable-logging=stderr --window-size=1000,800"
-    command = ["chromium", *flags.split(), f"--user-data-dir={tmp_path / 'profile'}"]
-    picture = tmp_path / "page.png"
-    done = subprocess.run(
-        [*command, f"--screenshot={picture}", (tmp_path / "index.html").as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in done.stderr
-    shot = np.asarray(Image.open(picture).convert("L"))
-    assert shot.shape == (800, 1000)
-    for part in np.array_split(shot, 4):
-        assert np.ptp(part) > 128, "a quarter of the page shows nothing"

@@ -81,7 +81,7 @@ def named(params: Any) -> dict[str, np.ndarray]:
     found = {}
     for i in range(DEPTH):
         layer = params["body"][f"Conv_{i}"]
-        found |= {f"{3 * i}.weight": layer["kernel"].transpose(3, 2, 0, 1), f"{3 * i}.bias": layer["bias"]}
+        found |= {f"{3 * i}.weight": layer["kernel"].transpose(0, 3, 1, 2), f"{3 * i}.bias": layer["bias"]}
     head = f"{3 * DEPTH + 1}"
     found |= {f"{head}.weight": params["head"]["kernel"].T, f"{head}.bias": params["head"]["bias"]}
     return {name: np.asarray(value) for name, value in found.items()}

@@ -27,7 +27,10 @@ def collect(
 
 
 def write(report: "Report", out: Path) -> None:
-    """Write results.csv, tables/*.md and *.tex, figures/*.png and index.html under `out`."""
+    """Write results.csv, tables/*.md and *.tex, figures/*.svg and *.png, index.html and vega.js under `out`.
+
+    The last is what the page of `dvc plots show` draws with, which holds no script of its own.
+    """
     from rcig.store import atomic_write
 
     for name, content in render(report).items():
@@ -37,17 +40,26 @@ def write(report: "Report", out: Path) -> None:
 def render(report: "Report") -> dict[str, bytes | str]:
     """File name -> content. The same report gives the same bytes."""
     from rcig import escape
-    from rcig.report import page, sections
+    from rcig.report import charts, page, sections
+    from rcig.report.blocks import charts as charts_of
     from rcig.report.tables import to_latex, to_markdown
     from rcig.rows import COLUMNS
 
     made = sections.made_of(report)
     tables = [named for section in made for named in section.tables.items()]
-    figures = [named for section in made for named in section.figures.items()]
+    blocks = [shown for section in made for shown in (section.blocks, *section.sets.values())]
+    figures = {
+        escape.file_name(chart.name): charts.svg(chart.spec)
+        for shown in blocks
+        for chart in charts_of(shown)
+        if chart.name
+    }
     return {
         "results.csv": escape.csv(report.rows.sort_values(list(COLUMNS))),
         **{f"tables/{name}.md": to_markdown(table) for name, table in tables},
         **{f"tables/{name}.tex": to_latex(table) for name, table in tables},
-        **{f"figures/{escape.file_name(name)}.png": png for name, png in figures},
-        "index.html": page.render(made, report.datasets),
+        **{f"figures/{name}.svg": svg for name, svg in figures.items()},
+        **{f"figures/{name}.png": charts.png(svg) for name, svg in figures.items()},
+        "vega.js": page.libraries(),
+        "index.html": page.render(made, report),
     }

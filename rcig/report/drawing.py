@@ -1,79 +1,28 @@
-"""Style and parts that all figures share, and grids of images, as PNG bytes: the same input gives the same bytes.
+"""Grids of images as PNG bytes, and the images of such a grid: the same input gives the same bytes.
 
-All stand on a transparent ground, with writing in a grey that can be read on white and on near-black pages.
+A grid stands on a transparent ground, with writing in a grey that can be read on white and on near-black pages. It says
+in a text of the file where its images are and what they are called.
 """
 
 import io
-from typing import Any
+import json
+from typing import NamedTuple
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 INK = "#7b7b7b"
 _CELL, _GAP, _TITLE = 128, 12, 32
 """Pixels: side of a cell at most, where images are smaller; between cells; height of a title."""
-
-# Okabe & Ito's palette, which readers with any colour vision can tell apart, without the two it has for dark or light
-# grounds only (black, yellow).
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-DASHES = ("-", "--", ":")
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": INK,
-    "axes.titlecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": INK,
-    "grid.alpha": 0.25,
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.6,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-}
-styled = matplotlib.rc_context(_STYLE)
-"""decorator of whatever makes a figure"""
+_TEXT = "grid"
+"""name of the file's text that says what is in it"""
 
 
-def panels(count: int, width: float = 9, height: float = 3.1, share_y: bool = False) -> tuple[Figure, list[Axes]]:
-    """A figure of so many inches with panels side by side."""
-    figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
-    return figure, list(figure.subplots(1, count, squeeze=False, sharey=share_y)[0])
-
-
-def in_percent(*panels: Axes) -> None:
-    """Fractions on these panels' vertical axes are written in percent."""
-    for axes in panels:
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-
-
-def legend(figure: Figure, axes: Axes, columns: int = 1, title: str | None = None) -> None:
-    """Below all panels, what the labels of one of them say."""
-    labels = axes.get_legend_handles_labels()
-    made = figure.legend(*labels, loc="outside lower center", ncols=columns, title=title)
-    made.get_title().set_color(INK)
-
-
-def png(figure: Figure) -> bytes:
-    """With 256 colours and transparencies, as many as lines and letters need: a third of the bytes."""
-    drawn, buffer = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png")
-    few = Image.open(drawn).quantize(256, Image.Quantize.FASTOCTREE)
-    few.save(buffer, "png", optimize=True, dpi=(figure.dpi, figure.dpi))
-    return buffer.getvalue()
+class Cell(NamedTuple):
+    title: str
+    pixels: NDArray[np.uint8]
+    """(h, w, c) as given"""
 
 
 def image_grid(pixels: NDArray[np.uint8], titles: list[str], columns: int) -> bytes:
@@ -96,8 +45,34 @@ def image_grid(pixels: NDArray[np.uint8], titles: list[str], columns: int) -> by
         draw.text((left + width / 2, top), _shorten(title, width, font), INK, font, anchor="ma")
         canvas.paste(Image.fromarray(cell), (left, top + _TITLE))
     buffer = io.BytesIO()
-    canvas.save(buffer, "png")
+    about = PngImagePlugin.PngInfo()
+    about.add_text(_TEXT, json.dumps({"titles": titles, "shape": pixels.shape[1:], "columns": columns}))
+    canvas.save(buffer, "png", pnginfo=about)
     return buffer.getvalue()
+
+
+def cells(grid: bytes) -> list[Cell]:
+    """The images that `image_grid` was given, with their titles. Raises ValueError for any other picture."""
+    picture = Image.open(io.BytesIO(grid))
+    picture.load()
+    try:
+        about = json.loads(picture.info[_TEXT])
+        (height, width, channels), columns, titles = about["shape"], about["columns"], about["titles"]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("not a grid of images that says what is in it") from None
+    scale = max(1, _CELL // max(height, width))
+    colours = np.asarray(picture.convert("RGB"))
+    corners = [
+        (
+            position // columns * (_TITLE + scale * height + _GAP) + _TITLE,
+            position % columns * (scale * width + _GAP),
+        )
+        for position in range(len(titles))
+    ]
+    return [
+        Cell(title, colours[top : top + scale * height : scale, left : left + scale * width : scale, :channels])
+        for title, (top, left) in zip(titles, corners, strict=True)
+    ]
 
 
 def _check_images(pixels: NDArray[np.uint8], titles: list[str]) -> None:

@@ -11,12 +11,14 @@ from PIL import Image
 from rcig import rows as tidy
 from rcig.errors import StoreError
 from rcig.predictions import Predictions, read
+from rcig.report.drawing import Cell, cells
 from rcig.run.settings import Study
 from rcig.run.studies import read as read_study
 from rcig.store import load_json
 
 _ROWS = ("evaluate/{}.csv", "cross_arch/{}.csv", "attack/{}.csv")
 _CURVE, _SUMMARY, _PICTURE = "distill/{}/curve.csv", "distill/{}/summary.json", "distill/{}/images.png"
+_CARD = "distill/{}/card.md"
 _STUDY = "study/{}.csv"
 _FACTS, _SAMPLES = "data/{}.json", "data/{}.png"
 _FULL = "full_dataset/{}.csv"
@@ -36,7 +38,10 @@ class Report(NamedTuple):
     """tidy rows, see rcig.rows"""
     curves: dict[str, pd.DataFrame]
     summaries: dict[str, dict[str, Any]]
-    pictures: dict[str, bytes]
+    pictures: dict[str, list[Cell]]
+    """the distilled images of the first seed, each with its class"""
+    cards: dict[str, str]
+    """see rcig.sets.card"""
     studies: dict[str, Measured]
     facts: dict[str, dict[str, Any]]
     """by dataset, see stages.describe"""
@@ -82,7 +87,8 @@ def collect(
         rows=tidy.read(rows),
         curves={experiment: _curve(path) for experiment, path in curves.items()},
         summaries={experiment: load_json(path) for experiment, path in summaries.items()},
-        pictures={experiment: _picture(path) for experiment, path in pictures.items()},
+        pictures={experiment: _images(path) for experiment, path in pictures.items()},
+        cards={name: path.read_text() for name, path in _present(results, _CARD, experiments).items()},
         studies={
             name: Measured(study, read_study(results / _STUDY.format(name), study)) for name, study in studies.items()
         },
@@ -104,6 +110,14 @@ def _curve(path: Path) -> pd.DataFrame:
     if not found:
         raise StoreError(f"{path}: not a training curve; remove it and run `dvc repro`")
     return curve
+
+
+def _images(path: Path) -> list[Cell]:
+    """The images of a grid. Raises StoreError where the file holds none."""
+    try:
+        return cells(path.read_bytes())
+    except (OSError, ValueError, SyntaxError) as error:
+        raise StoreError(f"{path}: not a whole grid of images ({error}); remove it and run `dvc repro`") from None
 
 
 def _picture(path: Path) -> bytes:

@@ -85,6 +85,21 @@ def storage(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) -> p
     return rows["images_per_class"].where(~whole, rows["experiment"].map(sizes)).astype(int)
 
 
+def by_experiment(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The lines of each experiment, without the columns that name it."""
+    named = [HEADERS[column] for column in IDENTITY if HEADERS[column] in table]
+    groups = table.groupby(HEADERS["experiment"], sort=False)
+    return {str(experiment): lines.drop(columns=named) for experiment, lines in groups}
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the largest unit that leaves two or more of it: "90.0 s", "12.5 min", "3.2 h"."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
 def least_squares(x: pd.DataFrame, y: pd.Series) -> tuple[np.ndarray, float]:
     """Slopes of a linear fit of y by all columns of x together, and its R²."""
     design = np.column_stack([x.to_numpy(float), np.ones(len(x))])
@@ -107,5 +122,9 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 def to_latex(table: pd.DataFrame) -> str:
     """A LaTeX tabular for the booktabs package; special characters are escaped, and a text is one line."""
-    table = table.map(lambda cell: " ".join(cell.split()) if isinstance(cell, str) else cell)
+    table = table.map(_in_one_line).rename(columns=_in_one_line)
     return table.to_latex(index=False, escape=True).replace("±", r"$\pm$")
+
+
+def _in_one_line(cell: Any) -> Any:
+    return " ".join(cell.split()) if isinstance(cell, str) else cell

@@ -1,14 +1,16 @@
 """How good the sets are: test accuracy by protocol, differences between sets of one size, and parts of sets."""
 
+import math
 from collections.abc import Mapping
-from itertools import combinations, cycle
+from itertools import combinations
 from typing import Any
 
 import pandas as pd
 
-from rcig.report.blocks import Block, Figure, Picture, Section, Table
-from rcig.report.drawing import COLOURS, in_percent, legend, panels, png, styled
+from rcig.report import charts
+from rcig.report.blocks import Block, Chart, Fold, Row, Section, Table
 from rcig.report.results import Report
+from rcig.report.standings import Standing, published_accuracy, standings
 from rcig.report.tables import FULL, HEADERS, IDENTITY, OTHER_PROTOCOLS, PROTOCOLS, final, networks, published, storage
 from rcig.rows import PART
 from rcig.statistics import caution, paired
@@ -22,34 +24,75 @@ _TABLE_8 = {
 
 
 def section(report: Report) -> Section:
+    found = standings(report)
     table = by_protocol(report.rows, report.summaries)
     differences = comparisons(report.rows, report.summaries)
     drawn = parts(final(report.rows))
     blocks: list[Block] = []
-    if not table.empty:
-        blocks.append(Table(_by_size(table), 1, _CAPTION))
+    if found:
+        filters = ("Dataset", "Images per class", "Method", "Protocol", "Made for")
+        blocks.append(Table(every_number(found), _CAPTION, filters))
     if not differences.empty:
-        blocks.append(Table({"": differences}, 4, _DIFFERENCES))
-    blocks += [
-        Figure(
-            f"{name}: sets and, on one line with each, its parts: the first blocks of a boosted set, else a random"
-            " part",
-            [Picture(drawing, f"Test accuracy against images per class of sets and parts of sets, {name}")],
-        )
-        for name, drawing in drawn.items()
+        blocks.append(Fold("Differences between sets", [Table(differences, _DIFFERENCES, ("Dataset", "Protocol"))]))
+    if drawn:
+        blocks.append(Row(list(drawn.values())))
+    of_one: dict[str, list[Standing]] = {}
+    for one in found:
+        of_one.setdefault(one.experiment, []).append(one)
+    sets = {name: [Table(of_set(some), _OF_SET)] for name, some in of_one.items() if name in report.summaries}
+    tables = {"accuracy": table, "comparisons": differences}
+    return Section("accuracy", "Accuracy", blocks, tables, sets, folded=False)
+
+
+_OF_SET = "Test accuracy in percent, mean ± sample standard deviation over all networks. SE: of the mean over seeds."
+
+
+def every_number(found: list[Standing]) -> pd.DataFrame:
+    """A line for each accuracy of a set, with all that it is of."""
+    lines = [
+        {
+            "Set": one.experiment,
+            "Accuracy": one.accuracy,
+            "Published": one.published,
+            "Protocol": one.protocol,
+            "n": one.networks,
+            "Seeds": one.seeds,
+            "Width": one.width,
+            "Hard labels": one.hard,
+            "Made in": one.time,
+            "Dataset": one.dataset,
+            "Images per class": one.images,
+            "Method": one.method,
+            "Made for": one.size,
+        }
+        for one in found
     ]
-    files = {f"parts-{name}": drawing for name, drawing in drawn.items()}
-    return Section("accuracy", "Accuracy", blocks, {"accuracy": table, "comparisons": differences}, files)
+    return pd.DataFrame(lines)
+
+
+def of_set(found: list[Standing]) -> pd.DataFrame:
+    """The same of one set, without what is the same in all lines."""
+    lines = [
+        {
+            "Protocol": f"{one.protocol}, a part of {one.images} per class" if one.part else one.protocol,
+            "Accuracy": one.accuracy,
+            "SE": "" if math.isnan(one.error) else f"{one.error:.1f}",
+            "n": one.networks,
+            "Seeds": one.seeds,
+            "Width": one.width,
+            "Published": one.published,
+        }
+        for one in found
+    ]
+    return pd.DataFrame(lines)
 
 
 _CAPTION = (
-    "Test accuracy in percent of networks trained on each set: mean ± sample standard deviation (networks, over all"
-    " seeds, and the standard error of the mean over seeds where there are several). The sets of random_real are real"
-    " images drawn at random. Width: filters of the networks’ first stage; seeds: distilled sets; stored numbers: how"
-    " many of them a set stores; size: what its settings are made for; revision: of the code that made it. Published:"
-    " as printed by Loo et al. (2023), in Table 1 for random_real, vig, cig and rig, in Table 4 for ImageNette,"
-    " ImageWoof and ImageNet, else in Table 2, which for rcig holds the better of the two protocols; by protocol in"
-    " Table 8. Their networks are 128 wide."
+    "Test accuracy in percent of networks trained on each set: mean ± sample standard deviation over n networks of all"
+    " seeds. The sets of random_real are real images drawn at random. Width: filters of the networks’ first stage;"
+    " seeds: distilled sets; made for: size of the settings; made in: time for all seeds. Published: as printed by Loo"
+    " et al. (2023) with networks 128 wide, of rcig by protocol (Table 8), else in Table 1 for random_real, vig, cig"
+    " and rig, in Table 4 for ImageNette, ImageWoof and ImageNet, and in Table 2."
 )
 _DIFFERENCES = (
     "Differences between sets that take the same room, in percentage points: mean over the seeds that both have [95 %"
@@ -111,33 +154,12 @@ def _printed(table: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) ->
     return pd.DataFrame(columns, index=table.index)
 
 
-def published_accuracy() -> dict[tuple[str, str, str], str]:
-    """(dataset, images per class or "full", method) -> accuracy in percent.
-
-    Table 2 goes before Table 1, which alone has random_real, vig, cig and rig; Table 4 has the sets of larger images.
-    """
-    values = published()
-    return {
-        (dataset, count, method): text
-        for wanted in ("loo2023/table1", "loo2023/table4", "loo2023/table2")
-        for (source, dataset, count, method, metric), text in values.items()
-        if (source, metric) == (wanted, "accuracy")
-    }
-
-
 def _stored(one: pd.Series, summaries: Mapping[str, Mapping[str, Any]]) -> str:
     """How many numbers a set, or a part of it, stores."""
     summary = summaries.get(one["experiment"])
     if summary is None:
         return ""
     return f"{summary['stored_floats'] * one['images_per_class'] // summary['images_per_class']:,}"
-
-
-def _by_size(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The lines of each dataset and number of images per class, without these columns."""
-    size = ["Dataset", "Images per class"]
-    groups = table.groupby(size, sort=False)
-    return {f"{dataset}, {count} per class": lines.drop(columns=size) for (dataset, count), lines in groups}
 
 
 def comparisons(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -168,8 +190,7 @@ def comparisons(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) 
     return pd.DataFrame(records, columns=columns.split(", "))
 
 
-@styled
-def parts(rows: pd.DataFrame) -> dict[str, bytes]:
+def parts(rows: pd.DataFrame) -> dict[str, Chart]:
     """Accuracy against images per class of sets and of their parts: random ones, or the first blocks of boosted sets.
 
     By dataset, method, protocol and width, where parts were judged: a line joins a set and its parts, every experiment
@@ -179,17 +200,26 @@ def parts(rows: pd.DataFrame) -> dict[str, bytes]:
     accuracies = rows[rows["metric"] == "accuracy"]
     accuracies = accuracies.assign(root=accuracies["method"].str.split("+").str[0])
     drawn = {}
-    for (data, root, protocol, width), some in accuracies.groupby(["dataset", "root", "protocol", "width"], sort=False):
+    for key, some in accuracies.groupby(["dataset", "root", "protocol", "width"], sort=False):
         if not some["method"].str.endswith(PART).any():
             continue
-        figure, (axes,) = panels(1, width=4.5)
-        axes.set(title="Test accuracy", xlabel="Images per class")
-        in_percent(axes)
-        axes.set_xticks(sorted(some["images_per_class"].unique()))
-        for (experiment, of_one), colour in zip(some.groupby("experiment", sort=False), cycle(COLOURS), strict=False):
-            line = of_one.groupby("images_per_class")["value"].agg(["mean", "std"]).fillna(0)
-            look: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 4, "capsize": 3, "label": experiment}
-            axes.errorbar(line.index, line["mean"], line["std"], **look)
-        legend(figure, axes)
-        drawn[f"{data}-{root}-{protocol}-{width}"] = png(figure)
+        points = some.groupby(["experiment", "images_per_class"], sort=False)["value"].agg(["mean", "std"]).fillna(0)
+        points = points.reset_index().rename(columns={"experiment": "name", "images_per_class": "images"})
+        points = points.sort_values("images").assign(
+            low=points["mean"] - points["std"], high=points["mean"] + points["std"]
+        )
+        spec = charts.lines(
+            points,
+            charts.number("images", "images per class"),
+            charts.number("mean", "test accuracy", percent=True),
+            list(points["name"]),
+            dots=True,
+        )
+        name = "-".join(map(str, key))
+        drawn[name] = Chart(
+            f"{name}: sets and, on one line with each, its parts: the first blocks of a boosted set, else random ones",
+            f"Test accuracy against images per class of sets and parts of sets, {name}",
+            charts.with_bars(spec, "low", "high"),
+            f"parts-{name}",
+        )
     return drawn

@@ -4,7 +4,7 @@ import pandas as pd
 
 from rcig.report.blocks import Section, Table
 from rcig.report.results import Report
-from rcig.report.tables import HEADERS, IDENTITY, networks, published
+from rcig.report.tables import HEADERS, IDENTITY, by_experiment, networks, published
 
 ORDER = 60
 
@@ -19,8 +19,10 @@ _TABLE_3 = {"conv": "conv_nn", "resnet18_stem_bn": "resnet_bn", "vgg11_narrow": 
 
 def section(report: Report) -> Section:
     table = by_architecture(report.rows)
-    blocks = [] if table.empty else [Table({"": table}, 4, _CAPTION)]
-    return Section("architectures", "Other architectures", blocks, {"cross_architecture": table}, {})
+    filters = ("Dataset", "Images per class", "Method", "Architecture")
+    blocks = [] if table.empty else [Table(table, _CAPTION, filters)]
+    sets = {name: [Table(lines, _CAPTION)] for name, lines in by_experiment(table).items()}
+    return Section("architectures", "Other architectures", blocks, {"cross_architecture": table}, sets)
 
 
 def by_architecture(rows: pd.DataFrame) -> pd.DataFrame:

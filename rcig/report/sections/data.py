@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from rcig.report.blocks import Block, Figure, Picture, Section, Table
-from rcig.report.drawing import COLOURS, INK, panels, png, styled
+from rcig.report import charts
+from rcig.report.blocks import Block, Chart, Facts, Fold, Picture, Row, Section, Table
 from rcig.report.results import Report
 
 ORDER = 90
@@ -21,30 +20,28 @@ _CAPTION = (
 
 def section(report: Report) -> Section:
     table = contents(report.facts)
-    drawn = {name: draw(facts) for name, facts in report.facts.items()}
-    blocks: list[Block] = [] if table.empty else [Table({"": table}, 1, _CAPTION)]
-    blocks += [_shown(name, facts, report.samples[name], drawn[name]) for name, facts in report.facts.items()]
-    return Section(
-        "data", "Data", blocks, {"datasets": table}, {f"data-{name}": drawing for name, drawing in drawn.items()}
-    )
+    blocks: list[Block] = [] if table.empty else [Table(table, _CAPTION)]
+    for name, facts in report.facts.items():
+        drawn = [chart._replace(name=f"data-{name}-{what}") for what, chart in draw(facts).items()]
+        blocks.append(Fold(f"{name}: {facts['title']}", [*_shown(name, facts, report.samples[name]), Row(drawn)]))
+    return Section("data", "Data", blocks, {"datasets": table})
 
 
-def _shown(name: str, facts: Mapping[str, Any], sample: bytes, drawn: bytes) -> Figure:
-    spectrum = ", and the eigenvalues of its covariance" if facts["spectrum"] else ""
-    pictures = [
-        Picture(sample, f"An image of each of ten classes of {name}: as it is, whitened, and back"),
-        Picture(drawn, f"Images per class of {name}{spectrum}"),
-    ]
-    source = f"Source: {facts['url']}."
-    if facts["licence"]:
-        source += f" Licence: {facts['licence']}. Cite: {facts['citation']}."
-    if facts["duplicates"]:
-        source += f" Of the test images {facts['duplicates']} are training images too, pixel by pixel."
+def _shown(name: str, facts: Mapping[str, Any], sample: bytes) -> list[Block]:
     rows = (
         "Rows: real images; whitened, where middle grey is 0 and the brightness is scaled for each image; and turned"
         f" back into pixels, which differ from the real ones by {facts['round_trip']} of 255 grey levels at most."
     )
-    return Figure(facts["title"], pictures, [source, rows])
+    alt = f"An image of each of ten classes of {name}: as it is, whitened, and back"
+    known = {"Source": facts["url"]}
+    if facts["licence"]:
+        known |= {"Licence": facts["licence"], "Cite": facts["citation"]}
+    if facts["duplicates"]:
+        known["Repeated"] = f"{facts['duplicates']} test images are training images too, pixel by pixel"
+    return [
+        Facts(known),
+        Picture(sample, alt, rows),
+    ]
 
 
 def contents(facts: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -67,19 +64,42 @@ def contents(facts: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(records, columns=columns.split(", "))
 
 
-@styled
-def draw(facts: Mapping[str, Any]) -> bytes:
+def draw(facts: Mapping[str, Any]) -> dict[str, Chart]:
     """Images of every class, and the eigenvalues of the covariance where the whitening has any; see stages.describe."""
-    spectrum = facts["spectrum"]
-    figure, (classes, *rest) = panels(2 if spectrum else 1, height=2.6)
-    classes.set(title="Images per class", xlabel="Class")
-    for (part, counts), colour in zip(facts["counts"].items(), COLOURS, strict=False):
-        classes.stairs(counts, np.arange(len(counts) + 1) - 0.5, color=colour, label=part, linewidth=1.6, baseline=None)
-    classes.set_ylim(0, 1.1 * max(max(counts) for counts in facts["counts"].values()))
-    classes.legend(loc="center")
-    for axes in rest:
-        axes.set(title="Eigenvalues of the covariance", xlabel="Rank")
-        axes.loglog(*zip(*((rank, value) for rank, value in spectrum if value > 0), strict=True), color=COLOURS[0])
-        axes.axhline(facts["ridge"], color=INK, linestyle="--", linewidth=1, label="added by the regularisation")
-        axes.legend()
-    return png(figure)
+    counts = pd.DataFrame(
+        [
+            {"name": part, "place": place, "class": facts["class_names"][place], "images": count}
+            for part, found in facts["counts"].items()
+            for place, count in enumerate(found)
+        ]
+    )
+    drawn = {"classes": Chart("Images per class", f"Images of each class of {facts['title']}", _counts(counts))}
+    known = [(rank, value) for rank, value in facts["spectrum"] if value > 0]
+    if known:
+        alt = f"Eigenvalues of the covariance of {facts['title']} by rank"
+        spec = _spectrum(pd.DataFrame(known, columns=["rank", "value"]).assign(name="eigenvalue"), facts["ridge"])
+        drawn["spectrum"] = Chart("Eigenvalues of the covariance, and what the regularisation adds", alt, spec)
+    return drawn
+
+
+def _counts(counts: pd.DataFrame) -> charts.Spec:
+    names = list(dict.fromkeys(counts["name"]))
+    bars: charts.Spec = {
+        "mark": {"type": "bar"},
+        "encoding": {
+            "x": {"field": "place", "type": "ordinal", "title": "class", "axis": {"labels": len(counts) <= 40}},
+            "y": charts.number("images", "images", zero=True),
+            "xOffset": {"field": "name", "sort": names},
+            "tooltip": [{"field": field, "type": "nominal"} for field in ("class", "name", "images")],
+            "color": charts.colour("name", names)["color"] | {"legend": {"title": None}},
+        },
+    }
+    return charts.figure(counts, bars, text=("name", "class"))
+
+
+def _spectrum(values: pd.DataFrame, ridge: float) -> charts.Spec:
+    spec = charts.lines(
+        values, charts.number("rank", "rank", log=True), charts.number("value", "eigenvalue", log=True), ["eigenvalue"]
+    )
+    rule = {"mark": {"type": "rule", "strokeDash": [6, 3]}, "encoding": {"y": {"datum": ridge}}}
+    return spec | {"layer": [*spec["layer"], rule]}

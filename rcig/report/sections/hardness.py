@@ -1,16 +1,14 @@
 """Which classes are mixed up, and who is right on the images that are hard."""
 
+import math
 from collections.abc import Mapping
-from itertools import product
 
 import pandas as pd
-from matplotlib.ticker import PercentFormatter
 
-from rcig import escape
-from rcig.predictions import Predictions, by_hardness, by_stratum, hardness
+from rcig.predictions import STRATA, Predictions, by_hardness, by_stratum, hardness
 from rcig.predictions import confusion as shares_of
-from rcig.report.blocks import Block, Figure, Grid, Picture, Section, Table
-from rcig.report.drawing import COLOURS, in_percent, legend, panels, png, styled
+from rcig.report import charts
+from rcig.report.blocks import Block, Chart, Paragraph, Row, Section, Table
 from rcig.report.results import Report
 from rcig.report.tables import networks
 
@@ -20,39 +18,37 @@ _CAPTION = (
     "Test accuracy in percent on the images that equally many of the reference networks miss. These are the networks"
     " trained on the full dataset."
 )
-_NAMED = 20
-"""classes whose names fit beside a matrix"""
-
-Strata = Mapping[str, Mapping[int, Mapping[str, float]]]
-"""method -> images per class -> accuracy by stratum, see rcig.predictions"""
+_TEXT = (
+    "Test images by how many of the networks on the sets of all other methods miss them: the same images at every size."
+)
+_SEEN = 0.005
+"""shares below it are left out of a matrix"""
 
 
 def section(report: Report) -> Section:
     datasets = dict(report.rows[["experiment", "dataset"]].drop_duplicates().to_numpy())
     table = by_misses(report.predictions, report.references, datasets)
-    by_dataset = {dataset: draw_strata(sets) for dataset, sets in strata(report).items()}
-    confusions = {name: confusion(found) for name, found in report.predictions.items()}
-    blocks: list[Block] = [] if table.empty else [Table({"": table}, 2, _CAPTION)]
-    blocks += [
-        Figure(
-            f"{dataset}: test images by how many of the networks on the sets of all other methods miss them, the same"
-            " images at every size",
-            [Picture(drawn, f"Test accuracy on easy and hard images of {dataset} against images per class, by method")],
+    drawn = [
+        Chart(
+            f"{dataset}, {method}",
+            f"Test accuracy of {method} on easy and hard images of {dataset} against images per class",
+            draw_strata(sizes),
+            f"strata-{dataset}-{method}",
         )
-        for dataset, drawn in by_dataset.items()
+        for dataset, methods in strata(report).items()
+        for method, sizes in methods.items()
     ]
-    if confusions:
-        blocks.append(
-            Grid(
-                [
-                    Figure(name, [Picture(drawn, f"Confusion of classes by networks trained on {name}")])
-                    for name, drawn in confusions.items()
-                ]
-            )
-        )
-    files = {f"strata-{dataset}": drawn for dataset, drawn in by_dataset.items()}
-    files |= {f"confusion-{name}": drawn for name, drawn in confusions.items()}
-    return Section("hardness", "Classes and hard images", blocks, {"hardness": table}, files)
+    blocks: list[Block] = [Paragraph(_TEXT), Row(drawn)] if drawn else []
+    if not table.empty:
+        blocks.append(Table(table, _CAPTION, ("Dataset", "Missed by")))
+    sets: dict[str, list[Block]] = {}
+    for name, found in report.predictions.items():
+        alt = f"Confusion of classes by networks trained on {name}"
+        sets[name] = [Row([Chart("Confusion", alt, confusion(found), f"confusion-{name}")])]
+        own = table[table["Experiment"] == name]
+        if not own.empty:
+            sets[name].append(Table(own[["Missed by", "Test images", "Accuracy"]], _CAPTION))
+    return Section("hardness", "Classes and hard images", blocks, {"hardness": table}, sets)
 
 
 def by_misses(
@@ -101,39 +97,30 @@ def strata(report: Report) -> dict[str, dict[str, dict[int, dict[str, float]]]]:
     return found
 
 
-@styled
-def draw_strata(sets: Strata) -> bytes:
-    """By method a panel: accuracy on the test images of each stratum of hardness against images per class."""
-    figure, by_method = panels(len(sets), width=3.2 * len(sets), share_y=True)
-    for axes, (method, sizes) in zip(by_method, sets.items(), strict=True):
-        axes.set(title=escape.drawn(method), xlabel="Images per class", ylim=(-0.03, 1.03))
-        in_percent(axes)
-        axes.set_xticks(sorted(sizes))
-        table = pd.DataFrame(dict(sizes)).T.sort_index()
-        for stratum, colour in zip(table, COLOURS, strict=False):
-            axes.plot(table.index, table[stratum], color=colour, marker="o", markersize=4, label=stratum)
-    legend(figure, by_method[0], columns=5, title="Missed by")
-    return png(figure)
+def draw_strata(sizes: Mapping[int, Mapping[str, float]]) -> charts.Spec:
+    """Of one method: accuracy on the test images of each stratum of hardness against images per class."""
+    lines = [
+        {"name": stratum, "images": size, "accuracy": value}
+        for size, by_words in sorted(sizes.items())
+        for stratum, value in by_words.items()
+        if not math.isnan(value)
+    ]
+    return charts.lines(
+        pd.DataFrame(lines),
+        charts.number("images", "images per class"),
+        charts.number("accuracy", "test accuracy", percent=True),
+        list(STRATA),
+        title="missed by",
+        dots=True,
+    )
 
 
-@styled
-def confusion(found: Predictions) -> bytes:
+def confusion(found: Predictions) -> charts.Spec:
     """How often images of each class are said to be of each, over all networks; the diagonal is accuracy by class."""
     shares = shares_of(found)
-    classes = len(shares)
-    figure, (axes,) = panels(1, width=4.5, height=4.2)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="Predicted", ylabel="True")
-    axes.grid(False)
-    if classes <= _NAMED:
-        names = [escape.drawn(name) for name in found.class_names]
-        axes.set_xticks(range(classes), names, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(classes), names)
-        for row, column in product(range(classes), repeat=2):
-            if shares[row, column] >= 0.01:
-                ink = "white" if shares[row, column] > 0.5 else "black"
-                axes.text(column, row, f"{100 * shares[row, column]:.0f}", color=ink, size=6, ha="center", va="center")
-    else:
-        colours = figure.colorbar(image, format=PercentFormatter(1))
-        colours.outline.set_visible(False)
-    return png(figure)
+    names = found.class_names
+    lines = [
+        {"true": names[row], "said": names[column], "share": round(float(shares[row, column]), 3)}
+        for row, column in zip(*(shares >= _SEEN).nonzero(), strict=True)
+    ]
+    return charts.heatmap(pd.DataFrame(lines, columns=["true", "said", "share"]), names)

@@ -1,18 +1,93 @@
-"""The distilled images themselves."""
+"""The distilled images: those of the best sets first, and those of every set in its own section."""
 
-from rcig.report.blocks import Block, Figure, Grid, Paragraph, Picture, Section
+import io
+from collections.abc import Mapping
+from itertools import groupby
+
+import numpy as np
+from PIL import Image
+
+from rcig.report.blocks import Block, Card, Cards, Images, Paragraph, Section
+from rcig.report.drawing import Cell
 from rcig.report.results import Report
+from rcig.report.standings import Standing, compared, entry, standings
 
-ORDER = 40
+ORDER = 0
+
+_BEST, _SHOWN = 6, 10
+"""sets at the top of the page, and images of each, at most"""
+_ROOM = 2_000_000
+"""bytes that the images of all sets' sections may have together"""
+_ALL = "results/distill/{}/images.png"
+_COUNTS = (500, 200, 100, 60, 40, 20, 10)
+"""images of a set that are shown: as many as there is room for"""
 
 
 def section(report: Report) -> Section:
-    blocks: list[Block] = []
-    if report.pictures:
-        shown = [
-            Figure(experiment, [Picture(png, f"The images of {experiment}, each under its class")])
-            for experiment, png in report.pictures.items()
-        ]
-        text = "The images of the first seed of each set, each under the class that its label ranks first."
-        blocks = [Paragraph(text), Grid(shown)]
-    return Section("images", "Images", blocks, {}, {})
+    found = report.pictures
+    cards = [_card(one, found[name]) for name, one in best(compared(standings(report)), set(found)).items()]
+    shown = that_fit(found)
+    sets: dict[str, list[Block]] = {name: [grouped(images)] for name, images in shown.items()}
+    for name, images in found.items():
+        if len(shown[name]) < len(images):
+            sets[name].append(Paragraph(f"{len(shown[name])} of {len(images)}; {_ALL.format(name)} has all of them."))
+    return Section("images", "Distilled images", [Cards(cards)] if cards else [], {}, sets, folded=False)
+
+
+def best(found: Mapping[str, Standing], known: set[str]) -> dict[str, Standing]:
+    """Of every dataset, the best distilled set among the smallest ones, those with a published number first."""
+    made = [one for one in found.values() if one.made and one.experiment in known]
+    chosen = {}
+    for dataset in dict.fromkeys(one.dataset for one in made):
+        smallest = min(one.room for one in made if one.dataset == dataset)
+        same = [one for one in made if (one.dataset, one.room) == (dataset, smallest)]
+        chosen[dataset] = max(same, key=lambda one: one.mean)
+    first = sorted(chosen.values(), key=lambda one: not one.published)[:_BEST]
+    return {one.experiment: one for one in first}
+
+
+def _card(one: Standing, images: list[Cell]) -> Card:
+    number = "1 image" if one.images == 1 else f"{one.images} images"
+    return Card(
+        f"{one.dataset}, {number} per class, {one.method}", grouped(_first(images, _SHOWN)), entry(one, best=False)
+    )
+
+
+def grouped(images: list[Cell]) -> Images:
+    """Images by class, those that follow each other."""
+    return Images(
+        [(title, [webp(cell.pixels) for cell in same]) for title, same in groupby(images, lambda cell: cell.title)]
+    )
+
+
+def webp(pixels: np.ndarray) -> bytes:
+    """uint8 (h, w, c) without any loss."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(buffer, "webp", lossless=True)
+    return buffer.getvalue()
+
+
+def that_fit(found: Mapping[str, list[Cell]]) -> dict[str, list[Cell]]:
+    """Of every set the images that there is room for: as many of every class, or else the first."""
+    # Images of one set take about as many bytes as its first; on the page a third more, and a button each.
+    sizes = {name: 1.4 * len(webp(images[0].pixels)) + 200 for name, images in found.items()}
+    for count in _COUNTS:
+        shown = {name: _first(images, count) for name, images in found.items()}
+        if sum(sizes[name] * len(images) for name, images in shown.items()) <= _ROOM:
+            break
+    return shown
+
+
+def _first(images: list[Cell], count: int) -> list[Cell]:
+    """At most `count` images: all, or as many of every class, or one of each of the first classes."""
+    if len(images) <= count:
+        return images
+    classes = dict.fromkeys(cell.title for cell in images)
+    each = max(1, count // len(classes))
+    seen: dict[str, int] = dict.fromkeys(classes, 0)
+    kept = []
+    for cell in images:
+        seen[cell.title] += 1
+        if seen[cell.title] <= each:
+            kept.append(cell)
+    return kept[:count]

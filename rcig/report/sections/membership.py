@@ -1,12 +1,11 @@
 """Whether a network tells what was in the real data behind its training set."""
 
 import pandas as pd
-from matplotlib.axes import Axes
 
-from rcig.report.blocks import Block, Figure, Paragraph, Picture, Section, Table
-from rcig.report.drawing import COLOURS, INK, in_percent, legend, panels, png, styled
+from rcig.report import charts
+from rcig.report.blocks import Block, Chart, Paragraph, Row, Section, Table
 from rcig.report.results import Report
-from rcig.report.tables import HEADERS, IDENTITY, final, percent, published
+from rcig.report.tables import HEADERS, IDENTITY, by_experiment, final, percent, published
 
 ORDER = 70
 
@@ -19,6 +18,10 @@ _CAPTION = (
     "Attacks on networks trained on the real members, on a real subset of them or on the set distilled from them. AUC:"
     " mean [bounds of the 95 % interval of each network’s AUC, averaged] (networks). Published AUC: Loo et al. (2023),"
     " Tables 5 and 6. Test accuracy, advantage and TPR: percent, mean ± sample standard deviation (networks)."
+)
+_SHORT = (
+    "AUC of each attack on networks trained on the distilled set: mean [bounds of the 95 % interval of each network’s"
+    " AUC, averaged] (networks). The attacks on other networks, and their rates, stand in the section of each set."
 )
 _PROTOCOL = "membership_inference/"
 _RATES = {
@@ -35,14 +38,38 @@ _PUBLISHED_ATTACKS = {"logistic_regression": "lr", "random_forest": "rf"}
 
 def section(report: Report) -> Section:
     table = by_attack(report.rows)
-    curves = {name: draw(rows) for name, rows in attacked_often(report.rows).items()}
+    often = attacked_often(report.rows)
+    sets: dict[str, list[Block]] = {}
+    for name, lines in by_experiment(table).items():
+        sets[name] = [Row(_charts(name, often[name]))] if name in often else []
+        sets[name].append(Table(lines, _CAPTION, ("Trained on", "Attack")))
     blocks: list[Block] = []
     if not table.empty:
-        alt = "Test accuracy and AUC of attacks against training steps, by what the networks were trained on"
-        figures = [Figure(name, [Picture(drawn, alt)]) for name, drawn in curves.items()]
-        blocks = [Paragraph(_TEXT), *figures, Table(_by_experiment(table), 2, _CAPTION)]
-    files = {f"attacks-{name}": drawn for name, drawn in curves.items()}
-    return Section("membership", "Membership inference", blocks, {"membership_inference": table}, files)
+        blocks = [Paragraph(_TEXT), Table(_in_short(table), _SHORT, ("Dataset", "Images per class", "Method"))]
+    return Section("membership", "Membership inference", blocks, {"membership_inference": table}, sets)
+
+
+def _charts(name: str, rows: pd.DataFrame) -> list[Chart]:
+    titles = {metric: f"AUC, {metric.removeprefix('auc/')}" for metric in rows["metric"]} | {
+        "accuracy": "Test accuracy"
+    }
+    return [
+        Chart(
+            f"{titles[metric]} against training steps",
+            f"{titles[metric]} of networks attacked against training steps, by what they were trained on, {name}",
+            spec,
+            f"attacks-{name}-{metric.removeprefix('auc/')}",
+        )
+        for metric, spec in draw(rows).items()
+    ]
+
+
+def _in_short(table: pd.DataFrame) -> pd.DataFrame:
+    """The AUC of each attack on networks trained on the distilled set, one set a line."""
+    of_set = table[table["Trained on"] == "distilled"]
+    named = [HEADERS[column] for column in IDENTITY]
+    short = of_set.pivot_table(index=named, columns="Attack", values="AUC", aggfunc="first", sort=False).fillna("")
+    return short.reset_index()
 
 
 def by_attack(rows: pd.DataFrame) -> pd.DataFrame:
@@ -76,12 +103,6 @@ def _printed(of: tuple[str, str, str], trained_on: str, attack: str) -> str:
     return published().get((source, dataset, count, _PUBLISHED_AS.get(trained_on, method), metric), "")
 
 
-def _by_experiment(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The lines of each experiment, without the columns that name it."""
-    groups = table.groupby("Experiment", sort=False)
-    return {str(experiment): lines.iloc[:, len(IDENTITY) :] for experiment, lines in groups}
-
-
 def attacked_often(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The rows of attacks, by experiment whose networks were attacked at more than one step."""
     attacked = rows[rows["protocol"].str.startswith(_PROTOCOL)]
@@ -89,33 +110,28 @@ def attacked_often(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {name: of_one for name, of_one in found.items() if of_one["step"].nunique() > 1}
 
 
-@styled
-def draw(rows: pd.DataFrame) -> bytes:
-    """Accuracy and AUCs of the attacks on one set against training steps (Loo et al. 2023, figure 3)."""
+def draw(rows: pd.DataFrame) -> dict[str, charts.Spec]:
+    """By metric: accuracy or AUCs of the attacks on one set against training steps (Loo et al. 2023, figure 3).
+
+    Means over networks with their standard deviation, by what the networks were trained on.
+    """
     steps = rows.groupby("metric")["step"].nunique()
     metrics = ["accuracy", *(name for name in steps[steps > 1].index if name.startswith("auc/"))]
-    figure, by_metric = panels(len(metrics), width=4.5 * len(metrics))
-    for axes, metric in zip(by_metric, metrics, strict=True):
-        _draw_metric(axes, rows, metric)
-    legend(figure, by_metric[0], columns=3, title="Trained on")
-    return png(figure)
+    return {metric: _draw_metric(rows[rows["metric"] == metric]) for metric in metrics}
 
 
-def _draw_metric(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
-    """Means over networks, with their standard deviation as a band, by what they were trained on."""
-    title = "Test accuracy" if metric == "accuracy" else f"AUC, {metric.removeprefix('auc/')}"
-    axes.set(title=title, xlabel="Training step", xscale="log")
-    measured = sorted(rows["step"].unique())
-    axes.set_xticks(measured, [f"{step:g}" for step in measured])
-    axes.minorticks_off()
-    if metric == "accuracy":
-        in_percent(axes)
-    else:
-        axes.axhline(0.5, color=INK, linestyle="--", linewidth=1)
-    for protocol, colour in zip(rows["protocol"].unique(), COLOURS, strict=False):
-        of_kind = rows[(rows["protocol"] == protocol) & (rows["metric"] == metric)]
-        line = of_kind.groupby("step")["value"].agg(["mean", "std"]).fillna(0)
-        label = _TRAINED_ON[protocol.removeprefix(_PROTOCOL)]
-        axes.plot(line.index, line["mean"], color=colour, marker="o", markersize=3, label=label)
-        band = line["mean"] - line["std"], line["mean"] + line["std"]
-        axes.fill_between(line.index, *band, color=colour, alpha=0.2, linewidth=0)
+def _draw_metric(rows: pd.DataFrame) -> charts.Spec:
+    names = rows["protocol"].str.removeprefix(_PROTOCOL).map(_TRAINED_ON)
+    points = rows.groupby([names.rename("name"), "step"], sort=False)["value"].agg(["mean", "std"]).fillna(0)
+    points = points.reset_index().sort_values("step")
+    points = points.assign(low=points["mean"] - points["std"], high=points["mean"] + points["std"])
+    accuracy = rows["metric"].iloc[0] == "accuracy"
+    spec = charts.lines(
+        points,
+        charts.number("step", "training step", log=True),
+        charts.number("mean", "test accuracy" if accuracy else "AUC", percent=accuracy),
+        [name for name in _TRAINED_ON.values() if name in set(names)],
+        title="trained on",
+        dots=True,
+    )
+    return charts.with_bars(spec, "low", "high")

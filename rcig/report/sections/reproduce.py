@@ -14,9 +14,9 @@ _BEFORE = (
 _AFTER = Markup(
     "Settings stand in <code>params.yaml</code>; a change there re-runs only the experiments that it concerns. All"
     " numbers behind the tables are in <code>results.csv</code>, one measurement a line; the tables are in"
-    " <code>tables/</code> as Markdown and LaTeX."
+    " <code>tables/</code> as Markdown and LaTeX, the figures in <code>figures/</code> as SVG and PNG."
 )
 
 
 def section(report: Report) -> Section:
-    return Section("reproduce", "Reproduce", [Paragraph(_BEFORE), Code("make repro"), Paragraph(_AFTER)], {}, {})
+    return Section("reproduce", "Reproduce", [Paragraph(_BEFORE), Code("make repro"), Paragraph(_AFTER)], {})

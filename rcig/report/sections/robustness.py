@@ -22,8 +22,8 @@ _CAPTION = (
 
 def section(report: Report) -> Section:
     table = robust_scores(report.rows, report.summaries)
-    blocks = [] if table.empty else [Table({"": table}, 1, _CAPTION)]
-    return Section("robustness", "What the images are worth alone", blocks, {"robustness": table}, {})
+    blocks = [] if table.empty else [Table(table, _CAPTION, ("Dataset", "Images per class", "Method"))]
+    return Section("robustness", "What the images are worth alone", blocks, {"robustness": table})
 
 
 def robust_scores(rows: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

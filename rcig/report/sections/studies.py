@@ -1,17 +1,13 @@
 """What settings of a method do to the time and memory of a step and to what comes of it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Drawing
-from matplotlib.lines import Line2D
 
-from rcig.report.blocks import Block, Figure, Paragraph, Picture, Section, Table
-from rcig.report.drawing import COLOURS, INK, in_percent, legend, panels, png, styled
+from rcig.report import charts
+from rcig.report.blocks import Block, Chart, Fold, Paragraph, Row, Section, Table
 from rcig.report.results import Measured, Report
 from rcig.report.tables import least_squares
 
@@ -29,21 +25,22 @@ _CAPTION = (
 _VALUES = ["seconds_per_step", "memory_mib", "heldout_accuracy"]
 _STEPS = {"adam": ["inner_steps", "inverse_steps"], "cg": ["cg_iterations"]}
 """solver -> what its time should be linear in"""
-_HOLLOW: dict[str, Any] = {"linestyle": "none", "markerfacecolor": "none", "label": None}
+_TITLES = {
+    "seconds_per_step": "seconds per step",
+    "memory_mib": "memory of a step in MiB",
+    "heldout_accuracy": "held-out accuracy",
+}
 
 
 def section(report: Report) -> Section:
     table = slopes(report.studies)
-    drawn = {name: draw(measured) for name, measured in report.studies.items()}
-    blocks: list[Block] = [Paragraph(_TEXT)] if drawn else []
-    blocks += [
-        Figure(name, [Picture(drawn[name], f"What was measured at the points of the study {name}")], [_about(measured)])
-        for name, measured in report.studies.items()
-    ]
+    blocks: list[Block] = [Paragraph(_TEXT)] if report.studies else []
+    for name, measured in report.studies.items():
+        drawn = [chart._replace(name=f"study-{name}-{what}") for what, chart in draw(measured).items()]
+        blocks.append(Fold(name, [Paragraph(_about(measured)), Row(drawn)]))
     if not table.empty:
-        blocks.append(Table({"": table}, 2, _CAPTION))
-    files = {f"study-{name}": drawing for name, drawing in drawn.items()}
-    return Section("studies", "Studies", blocks, {"slopes": table}, files)
+        blocks.append(Table(table, _CAPTION, ("Study",)))
+    return Section("studies", "Studies", blocks, {"slopes": table})
 
 
 def _about(measured: Measured) -> str:
@@ -115,82 +112,83 @@ def _by_images(measured: Measured) -> Iterator[_Fit]:
         yield _Fit(words, some[["backward_images"]], some["memory_mib"], "MiB")
 
 
-@styled
-def draw(measured: Measured) -> bytes:
-    """The figure that the study asks for; means over seeds."""
-    return png(FIGURES[measured.study.figure](measured))
+def draw(measured: Measured) -> dict[str, Chart]:
+    """The charts that the study asks for; means over seeds."""
+    return FIGURES[measured.study.figure](measured)
 
 
-def steps(measured: Measured) -> Drawing:
+def steps(measured: Measured) -> dict[str, Chart]:
     """Time and held-out accuracy over both kinds of steps of adam, and the one against the other for all solvers.
 
-    Points whose body_weight is not that of most are hollow.
+    Points whose body_weight is not that of most are named apart.
     """
-    figure, (time, accuracy, both) = panels(3)
-    time.set(title="Seconds per step", xlabel="inverse_steps")
-    accuracy.set(title="Held-out accuracy", xlabel="inverse_steps")
-    both.set(title="Held-out accuracy, all solvers", xlabel="Seconds per step")
-    in_percent(accuracy, both)
     points = averages(measured)
-    weights = points.get("body_weight", pd.Series(0, points.index))
-    hollow = weights != weights.mode()[0]
-    by_solver = dict(list(points.groupby("solver")))
-    adam = by_solver.pop("adam", points.iloc[:0]).sort_values("inverse_steps").groupby("inner_steps")
-    for (inner, line), colour in zip(adam, cycle(COLOURS), strict=False):
-        look = {"color": colour, "marker": "o", "markersize": 4, "label": f"adam, inner_steps {inner:g}"}
-        _mark(time, line, ("inverse_steps", "seconds_per_step"), hollow, **look)
-        _mark(accuracy, line, ("inverse_steps", "heldout_accuracy"), hollow, **look)
-        _mark(both, line, ("seconds_per_step", "heldout_accuracy"), hollow, **look, linestyle="none")
-    for (solver, line), marker in zip(by_solver.items(), ("s", "*", "D"), strict=False):
-        _draw_solver(both, str(solver), line, hollow, marker)
-    time.set_ylim(0)
-    handles, labels = both.get_legend_handles_labels()
-    for weight in weights[hollow].unique():
-        handles.append(Line2D([], [], color=INK, marker="o", markersize=4, **_HOLLOW))
-        labels.append(f"hollow: body_weight {weight:g}")
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    return figure
-
-
-def _draw_solver(axes: Axes, solver: str, points: pd.DataFrame, hollow: pd.Series, marker: str) -> None:
-    """Accuracy against seconds; the points of cg joined and with their numbers of iterations."""
-    look = {"color": INK, "marker": marker, "markersize": 9 if marker == "*" else 4, "label": solver}
-    dashes = "none"
-    if solver == "cg" and "cg_iterations" in points:
-        points, dashes = points.sort_values("cg_iterations"), "--"
-        for at in points[~hollow[points.index]].itertuples():
-            place = at.seconds_per_step, at.heldout_accuracy
-            axes.annotate(f"{at.cg_iterations:g}", place, (4, -9), textcoords="offset points", color=INK, size=7)
-    _mark(axes, points, ("seconds_per_step", "heldout_accuracy"), hollow, **look, linestyle=dashes)
-
-
-def _mark(axes: Axes, points: pd.DataFrame, columns: tuple[str, str], hollow: pd.Series, **look: Any) -> None:
-    """Points joined by a line; the hollow ones for themselves."""
-    x, y = columns
-    aside = hollow[points.index]
-    axes.plot(points[x][~aside], points[y][~aside], **look)
-    if aside.any():
-        axes.plot(points[x][aside], points[y][aside], **look | _HOLLOW)
-
-
-def backward_images(measured: Measured) -> Drawing:
-    """Memory, time and held-out accuracy over the number of images of a backward pass."""
-    figure, shown = panels(3)
-    columns = {
-        "memory_mib": "Memory of a step in MiB",
-        "seconds_per_step": "Seconds per step",
-        "heldout_accuracy": "Held-out accuracy",
+    apart = _apart(points)
+    adam = points[points["solver"] == "adam"].sort_values(["inner_steps", "inverse_steps"])
+    adam = adam.assign(name=[f"inner_steps {one:g}" for one in adam["inner_steps"]] + apart[adam.index])
+    x = charts.number("inverse_steps", "inverse_steps", zero=True)
+    drawn = {
+        column: _chart(adam, x, column, "adam", zero=column == "seconds_per_step")
+        for column in ("seconds_per_step", "heldout_accuracy")
+        if not adam.empty
     }
-    for axes, (column, title) in zip(shown, columns.items(), strict=True):
-        axes.set(title=title, xlabel="backward_images")
-        for (label, line), colour in zip(lines(measured, "backward_images").items(), cycle(COLOURS), strict=False):
-            axes.plot(line["backward_images"], line[column], color=colour, marker="o", markersize=4, label=label)
-    for axes in shown[:2]:
-        axes.set_ylim(0)
-    in_percent(shown[2])
-    legend(figure, shown[0], columns=3)
-    return figure
+    every = points.assign(
+        name=points["solver"] + apart,
+        iterations=[_iterations(point) for _, point in points.iterrows()],
+    )
+    spec = _points(every, charts.number("seconds_per_step", "seconds per step", zero=True))
+    title = "Held-out accuracy against time, all solvers"
+    return drawn | {"solvers": Chart(title, f"{title}; a point is named by its steps or iterations", spec)}
 
 
-FIGURES: dict[str, Callable[[Measured], Drawing]] = {"steps": steps, "backward_images": backward_images}
+def _apart(points: pd.DataFrame) -> pd.Series:
+    """What is added to the name of a point whose body_weight is not that of most."""
+    weights = points.get("body_weight", pd.Series(0, points.index))
+    other = weights != weights.mode()[0]
+    return pd.Series([f", body_weight {w:g}" if o else "" for w, o in zip(weights, other, strict=True)], points.index)
+
+
+def _iterations(point: pd.Series) -> str:
+    """The steps of adam or iterations of cg that a point takes, in words."""
+    return ", ".join(f"{name} {point[name]:g}" for name in _STEPS.get(str(point["solver"]), []) if name in point)
+
+
+def _points(data: pd.DataFrame, x: charts.Spec) -> charts.Spec:
+    y = charts.number("heldout_accuracy", "held-out accuracy", percent=True)
+    names = list(dict.fromkeys(data["name"]))
+    looks = {key: value for key, value in charts.colour("name", names).items() if key != "strokeDash"}
+    tooltip = [
+        {"field": "name", "type": "nominal", "title": "solver"},
+        {"field": "iterations", "type": "nominal"},
+        {"field": "seconds_per_step", "type": "quantitative", "format": ".3~g"},
+        {"field": "heldout_accuracy", "type": "quantitative", "format": ".1%"},
+    ]
+    dots: charts.Spec = {
+        "params": charts.choices("name"),
+        "mark": {"type": "point", "filled": True, "size": 50},
+        "encoding": {"x": x, "y": y, **looks, "tooltip": tooltip},
+    }
+    columns = ["name", "iterations", "seconds_per_step", "heldout_accuracy"]
+    return charts.figure(data[columns], dots, text=("name", "iterations"))
+
+
+def backward_images(measured: Measured) -> dict[str, Chart]:
+    """Memory, time and held-out accuracy over the number of images of a backward pass."""
+    by_name = lines(measured, "backward_images")
+    points = pd.concat([line.assign(name=name) for name, line in by_name.items()], ignore_index=True)
+    x = charts.number("backward_images", "backward_images", zero=True)
+    return {column: _chart(points, x, column, zero=column != "heldout_accuracy") for column in _VALUES}
+
+
+def _chart(points: pd.DataFrame, x: charts.Spec, column: str, of: str = "", zero: bool = False) -> Chart:
+    title = _TITLES[column]
+    y = charts.number(column, title, zero=zero, percent=column == "heldout_accuracy")
+    names = list(dict.fromkeys(points["name"]))
+    spec = charts.lines(points[["name", x["field"], column]], x, y, names, title="points", dots=True)
+    words = f"{title} against {x['title']}"
+    words = f"{words[0].upper()}{words[1:]}{', ' * bool(of)}{of}"
+    return Chart(words, words, spec)
+
+
+FIGURES: dict[str, Callable[[Measured], dict[str, Chart]]] = {"steps": steps, "backward_images": backward_images}
 """see rcig.run.settings.Study.figure"""

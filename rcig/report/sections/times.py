@@ -7,7 +7,7 @@ import pandas as pd
 
 from rcig.report.blocks import Section, Table
 from rcig.report.results import Report
-from rcig.report.tables import published
+from rcig.report.tables import duration, published
 
 ORDER = 100
 
@@ -20,8 +20,8 @@ _CAPTION = (
 
 def section(report: Report) -> Section:
     table = costs(report.summaries)
-    blocks = [] if table.empty else [Table({"": table}, 1, _CAPTION, wrapped=("Machine", "Versions"))]
-    return Section("time", "Time and machines", blocks, {"times": table}, {})
+    blocks = [] if table.empty else [Table(table.drop(columns="Versions"), _CAPTION)]
+    return Section("time", "Time and machines", blocks, {"times": table})
 
 
 def costs(summaries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -53,11 +53,3 @@ def _time(experiment: str, summary: Mapping[str, Any]) -> tuple[Any, ...]:
         summary["machine"],
         ", ".join(f"{name} {version}" for name, version in sorted(summary["versions"].items())),
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the largest unit that leaves two or more of it: "90.0 s", "12.5 min", "3.2 h"."""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"
