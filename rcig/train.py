@@ -31,6 +31,8 @@ TEST_BATCH = 512
 
 
 class TrainState(NamedTuple):
+    """A network in training, and what its optimiser remembers."""
+
     variables: Variables
     optimizer: optax.OptState
 
@@ -100,6 +102,7 @@ def sgd(steps: int, rate: float | jax.Array) -> optax.GradientTransformation:
 
 
 def start(net: Net, optimizer: optax.GradientTransformation, key: jax.Array) -> TrainState:
+    """A network that has not been trained yet."""
     variables = net.init(key)
     return TrainState(variables, optimizer.init(variables["params"]))
 
