@@ -1,12 +1,13 @@
-"""Directives that take tables and lists from the code, so that they are never out of date.
+"""Directives that take tables and lists from the code and the results, so that they are never out of date.
 
     settings CLASS          every field of a dataclass of settings
     schema NAME             the arrays of a file
     differences MODULE      the numbered list at the top of a method's file
     published-steps NAME    the numbers of outer steps of the paper
+    accuracies FILE         test accuracy by set, protocol and width, of tidy rows
 
-Of a setting, the docstring below the field says between parentheses what a paper or its public code has: (paper: 1024). The unit
-follows from the name. A field without a docstring, and a number whose name has no unit in UNITS, are warnings.
+The docstring below a field says between parentheses what a paper or its public code has: (paper: 1024). The unit
+follows from the field's name. A field without a docstring, and a number whose name is not in UNITS, are warnings.
 """
 
 import dataclasses
@@ -14,13 +15,19 @@ import importlib
 import re
 import types
 import typing
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from docutils import nodes
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from rcig.judging.protocols import PROTOCOLS
+from rcig.rows import PART
+
+ROOT = Path(__file__).parents[2]
 UNITS = {
     "steps": r"(.*_)?steps|validate_every|measured_at|window|pool_age",
     "images": r"(.*_)?batch_size|backward_images|images_per_pass|chunk|basis",
@@ -60,13 +67,39 @@ def named(path: str) -> tuple[Any, Any]:
         return getattr(module, last), module
 
 
+class Accuracies(SphinxDirective):
+    """Of a file of tidy rows, a path inside of the repository."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        path = ROOT / self.arguments[0]
+        self.env.note_dependency(str(path))
+        rows = pd.read_csv(path)
+        judged = rows[
+            (rows["metric"] == "accuracy") & rows["protocol"].isin(PROTOCOLS) & ~rows["method"].str.endswith(PART)
+        ]
+        lines = ["| set | protocol | width | seeds | networks | accuracy |", "|---|---|---|---|---|---|"]
+        for (experiment, protocol, width), group in judged.groupby(["experiment", "protocol", "width"], sort=False):
+            last = group[group["step"] == group["step"].max()]
+            spread = f" ± {100 * last['value'].std():.1f}" if len(last) > 1 else ""
+            mean = f"{100 * last['value'].mean():.1f}{spread}"
+            lines.append(
+                f"| `{experiment}` | `{protocol}` | {width} | {last['seed'].nunique()} | {len(last)} | {mean} |"
+            )
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
 def settings(cls: Any) -> str:
     rows = [row(cls, field) for field in dataclasses.fields(cls)]
     return "\n".join(["| setting | default | unit | papers and their code | meaning |", "|---|---|---|---|---|", *rows])
 
 
 def schema(described: Any) -> str:
-    rows = [f"| `{name}` | {kind} | {', '.join(sizes.split()) or 'one'} |" for name, (kind, sizes) in described.arrays.items()]
+    rows = [
+        f"| `{name}` | {kind} | {', '.join(sizes.split()) or 'one'} |"
+        for name, (kind, sizes) in described.arrays.items()
+    ]
     return "\n".join(["| array | type | shape |", "|---|---|---|", *rows])
 
 
@@ -77,8 +110,17 @@ def differences(module: Any) -> str:
 
 def published_steps(steps: Any) -> str:
     counts = sorted({count for of in steps.values() for count in of})
-    head = ["| dataset | " + " | ".join(f"{count} per class" for count in counts) + " |", "|---" * (len(counts) + 1) + "|"]
-    return "\n".join(head + [f"| `{name}` | " + " | ".join(str(of.get(count, "")) for count in counts) + " |" for name, of in steps.items()])
+    head = [
+        "| dataset | " + " | ".join(f"{count} per class" for count in counts) + " |",
+        "|---" * (len(counts) + 1) + "|",
+    ]
+    return "\n".join(
+        head
+        + [
+            f"| `{name}` | " + " | ".join(str(of.get(count, "")) for count in counts) + " |"
+            for name, of in steps.items()
+        ]
+    )
 
 
 MADE = {"settings": settings, "schema": schema, "differences": differences, "published-steps": published_steps}
@@ -152,6 +194,7 @@ def kind(hint: Any) -> str:
 
 
 def setup(app: Any) -> dict[str, bool]:
+    app.add_directive("accuracies", Accuracies)
     for name in MADE:
         app.add_directive(name, FromCode)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
