@@ -34,7 +34,7 @@ def test_rotation_is_scipys(degrees: float) -> None:
 
 
 def test_cutout_blanks_one_square_of_a_quarter_of_the_side() -> None:
-    blank = np.asarray(augment.blank_square(jax.random.key(1), jnp.ones((16, 16, 1))))[..., 0] == 0
+    blank = np.asarray(augment.blank_square(jax.random.key(1), jnp.ones((16, 16, 1)), 1 / 4))[..., 0] == 0
     rows, columns = np.flatnonzero(blank.any(1)), np.flatnonzero(blank.any(0))
     assert len(rows) == len(columns) == 4
     assert blank.sum() == 16
@@ -76,7 +76,7 @@ def reference(names: tuple[str, ...], which: int, key: jax.Array, image: np.ndar
         return ndimage.rotate(image, angle, reshape=False, order=1, mode="constant")
     out = image.copy()
     if name == "cutout":
-        size = round(augment.CUTOUT * side)
+        size = round(augment.LOO2023.cutout * side)
         top, left = (int(value) for value in jax.random.randint(box_key, (2,), 0, side - size + 1))
         for row in range(top, top + size):
             for column in range(left, left + size):
@@ -96,7 +96,7 @@ def reference(names: tuple[str, ...], which: int, key: jax.Array, image: np.ndar
 def test_a_batch_is_what_a_loop_over_its_images_gives(channels: int) -> None:
     count, key = 60, jax.random.key(5)
     images = np.asarray(jax.random.normal(jax.random.key(6), (count, 16, 16, channels)), np.float64)
-    names = augment.COLOUR if channels == 3 else augment.GREY
+    names = augment.LOO2023.colour if channels == 3 else augment.LOO2023.grey
     found = np.asarray(jax.jit(augment.augment)(key, jnp.asarray(images, jnp.float32)))
     seen = set()
     for image, out, keys in zip(images, found, jax.random.split(key, (count, 2)), strict=True):

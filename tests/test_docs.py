@@ -104,13 +104,13 @@ def check_dvc(words: list[str]) -> None:
 def written() -> set[str]:
     """Names of all entries of params.yaml, and of those that the pages tell to write."""
     texts = [(ROOT / "params.yaml").read_text(), *(block for page in PAGES for block in blocks(page, "yaml"))]
-    return {name for text in texts for name in re.findall(r"^ +([\w-]+): ", text, re.MULTILINE)}
+    return {name for text in texts for name in re.findall(r"^ +([\w-]+):", text, re.MULTILINE)}
 
 
 def check_path(word: str) -> None:
     """A path inside of the project's folders exists, unless a part of it is the reader's."""
     own = re.fullmatch(rf"(?:{TREES})/[\w./-]+", word)
-    if own and not set(re.split(r"[/.]", word)) & PLACEHOLDERS:
+    if own and not set(re.split(r"[/.-]", word)) & PLACEHOLDERS:
         made = (ROOT / word).exists() or (ROOT / f"{word}.dvc").exists()
         assert made or word in TOLD, f"{word} does not exist"
 

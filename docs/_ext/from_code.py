@@ -1,6 +1,7 @@
 """Directives that take tables and lists from the code and the results, so that they are never out of date.
 
-    settings CLASS          every field of a dataclass of settings
+    settings NAME           every field of a dataclass of settings, or of all those of a module
+    methods MODULE          the settings of all methods of the registry
     schema NAME             the arrays of a file
     differences MODULE      the numbered list at the top of a method's file
     published-steps NAME    the numbers of outer steps of the paper
@@ -12,6 +13,7 @@ follows from the field's name. A field without a docstring, and a number whose n
 
 import dataclasses
 import importlib
+import inspect
 import re
 import types
 import typing
@@ -29,15 +31,17 @@ from rcig.rows import PART
 
 ROOT = Path(__file__).parents[2]
 UNITS = {
-    "steps": r"(.*_)?steps|validate_every|measured_at|window|pool_age",
+    "steps": r"(.*_)?steps|validate_every|measured_at|window|pool_age|network_rounds",
+    "epochs": r"(.*_)?epochs",
     "images": r"(.*_)?batch_size|backward_images|images_per_pass|chunk|basis",
     "images per class": r"images_per_class|block|parts",
     "filters": r"width|widths",
     "networks": r"(.*_)?networks|pool_size",
     "pixels": r"resolution",
     "layers": r"depth",
-    "": r".*(rates?|floor|decay|weight|temperature|gradient|strength|mobility|held_out|iterations)|channels|classes"
-    r"|folds|measurements|seeds?",
+    "brightness": r"mean|std",
+    "": r".*(rates?|floor|decay|weight|temperature|gradient|strength|mobility|held_out|fraction|factor|iterations)"
+    r"|channels|classes|folds|measurements|seeds?",
 }
 """unit of a number -> names of the settings that have it; those of the last are pure numbers and counts"""
 OF_PAPERS = re.compile(r"\s*\(([^()]*\b(?:papers?|reference code)\b[^()]*)\)")
@@ -90,7 +94,26 @@ class Accuracies(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(lines))
 
 
-def settings(cls: Any) -> str:
+def settings(thing: Any) -> str:
+    if inspect.isclass(thing):
+        return table(thing)
+    found = [one for one in vars(thing).values() if dataclasses.is_dataclass(one) and "__annotations__" in vars(one)]
+    return "\n\n".join(f"{inspect.cleandoc(one.__doc__)}\n\n{table(one)}" for one in found)
+
+
+def methods(registry: Any) -> str:
+    """By file, in the order of the registry."""
+    parts = []
+    for module in dict.fromkeys(registry.METHODS.values()):
+        names = ", ".join(f"`{name}`" for name, of in registry.METHODS.items() if of == module)
+        file = registry.load(module)
+        what = file.__doc__.splitlines()[0]
+        listed = table(file.Settings) if dataclasses.fields(file.Settings) else "It has no settings."
+        parts.append(f"**{names}** (`rcig/methods/{module}.py`)\n\n{what}\n\n{listed}")
+    return "\n\n".join(parts)
+
+
+def table(cls: Any) -> str:
     rows = [row(cls, field) for field in dataclasses.fields(cls)]
     return "\n".join(["| setting | default | unit | papers and their code | meaning |", "|---|---|---|---|---|", *rows])
 
@@ -123,7 +146,13 @@ def published_steps(steps: Any) -> str:
     )
 
 
-MADE = {"settings": settings, "schema": schema, "differences": differences, "published-steps": published_steps}
+MADE = {
+    "settings": settings,
+    "methods": methods,
+    "schema": schema,
+    "differences": differences,
+    "published-steps": published_steps,
+}
 
 
 def row(cls: Any, field: Any) -> str:

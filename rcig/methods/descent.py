@@ -27,7 +27,7 @@ class Descent:
     learning_rate_floor: Annotated[float, FRACTION] = 0.05
     """the cosine schedule ends at this fraction of the learning rates; 1 keeps them constant (papers)"""
     learn_labels: bool = True
-    """whether labels move with the images, or stay as they were given (papers: true)"""
+    """whether labels move with the images, or stay (papers of RCIG and rat_bptt: true, of dm, dc and dsa: false)"""
     clip_gradient: Annotated[float, POSITIVE] | None = None
     """no gradient longer than this times the running norm of those before it (paper of rat_bptt: 2); null: none is"""
     average_decay: Annotated[float, BELOW_ONE] = 0.99
@@ -79,13 +79,15 @@ class Outer(NamedTuple):
     """(key, initial set) -> Position"""
     current: Callable[[Position], Distilled]
     move: Callable[[Position, Distilled], tuple[Position, Info]]
-    """(position, gradient of the outer loss by the current set) -> (next position, norm and variance of gradients)"""
+    """(position, gradient of a loss by the current set) -> (next position, norm and variance of gradients)"""
     result: Callable[[Position], Distilled]
     """the averaged set"""
 
 
-def descend(make: Callable[[Any], optax.GradientTransformation], settings: OuterDescent, setup: Setup) -> Outer:
-    """The outer descent with the optimiser that `make` makes of a learning rate's schedule.
+def descend(make: Callable[[Any], optax.GradientTransformation], settings: Descent, setup: Setup) -> Outer:
+    """The descent with the optimiser that `make` makes of a learning rate's schedule.
+
+    The temperature is learned where there is an outer loss that has one.
 
     The learning rate falls as a cosine; a gradient may be clipped at a multiple of its running norm. What does not
     move (labels that are not learned, images of mobility 0) is no part of the gradient that is clipped and measured.
@@ -94,14 +96,11 @@ def descend(make: Callable[[Any], optax.GradientTransformation], settings: Outer
     def scheduled(rate: float) -> optax.GradientTransformation:
         return make(optax.cosine_decay_schedule(rate, setup.steps, settings.learning_rate_floor))
 
-    optimizer = optax.partition(
-        {
-            "set": scheduled(settings.learning_rate),
-            "temperature": scheduled(settings.temperature_learning_rate),
-            "fixed": optax.set_to_zero(),
-        },
-        Distilled("set", "set" if settings.learn_labels else "fixed", "temperature"),  # type: ignore[arg-type]
-    )
+    transforms = {"set": scheduled(settings.learning_rate), "fixed": optax.set_to_zero()}
+    if isinstance(settings, OuterLoss):
+        transforms["temperature"] = scheduled(settings.temperature_learning_rate)
+    labels, temperature = ("set" if settings.learn_labels else "fixed"), list(transforms)[-1]
+    optimizer = optax.partition(transforms, Distilled("set", labels, temperature))  # type: ignore[arg-type]
 
     def start(key: jax.Array, distilled: Distilled) -> Position:
         coordinates = distilled if setup.basis is None else bases.encode(distilled, setup.basis, key)

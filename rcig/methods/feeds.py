@@ -1,5 +1,6 @@
 """What steps are fed with: functions of the step number, whose every draw is a function of the seed and that number."""
 
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -50,6 +51,33 @@ def batches(
         positions = batch_index(examples, batch_size, seed, step, weights)
         images, labels = seen.take(np.sort(positions))  # files are read forwards
         return Examples(whitened(images), labels)
+
+    return read
+
+
+def class_batches(setup: Setup) -> Callable[[int], Examples]:
+    """Step number -> as many real images of every class, class by class, of a batch's number in all; none twice.
+
+    Raises ParamsError where that is less than one of each.
+    """
+    members = [np.flatnonzero(setup.seen.labels == label) for label in range(setup.classes)]
+    each = setup.batch_size // setup.classes
+    if not each:
+        raise ParamsError(
+            f"a batch of {setup.batch_size} images has none of some of the {setup.classes} classes; raise batch_size"
+        )
+    fewest = min(map(len, members))
+    if fewest < each:
+        warnings.warn(f"a class has {fewest} images, so batches have {fewest} of each and not {each}", stacklevel=2)
+        each = fewest
+
+    def read(step: int) -> Examples:
+        rng = np.random.default_rng([setup.seed, step])
+        positions = np.concatenate([rng.choice(own, each, replace=False) for own in members])
+        forwards = np.argsort(positions)  # files are read forwards
+        images, labels = setup.seen.take(positions[forwards])
+        back = np.argsort(forwards)
+        return Examples(setup.whitened(images[back]), labels[back])
 
     return read
 
