@@ -27,7 +27,9 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from rcig.judging.protocols import PROTOCOLS
+from rcig.plan import DEFAULTS
 from rcig.rows import PART
+from rcig.run.settings import Run
 
 ROOT = Path(__file__).parents[2]
 UNITS = {
@@ -160,7 +162,7 @@ def row(cls: Any, field: Any) -> str:
     words = meaning(cls, field.name)
     theirs = "; ".join(OF_PAPERS.findall(words))
     what = OF_PAPERS.sub("", words).strip()
-    cells = [f"`{field.name}`<br>{kind(hint)}", default(field), unit(cls, field.name, hint), theirs, what]
+    cells = [f"`{field.name}`<br>{kind(hint)}", default(cls, field), unit(cls, field.name, hint), theirs, what]
     return "| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in cells) + " |"
 
 
@@ -191,17 +193,22 @@ def has_number(hint: Any) -> bool:
     return hint in (int, float) or any(map(has_number, typing.get_args(hint)))
 
 
-def default(field: Any) -> str:
-    if field.default is not dataclasses.MISSING:
-        return shown(field.default)
-    return "see below" if field.default_factory is not dataclasses.MISSING else "none"
+def default(cls: Any, field: Any) -> str:
+    """In words where there is none. Those of an experiment stand in rcig.plan."""
+    if cls is Run and field.name in DEFAULTS:
+        return shown(DEFAULTS[field.name])
+    if field.default_factory is not dataclasses.MISSING:
+        return shown(field.default_factory())
+    return "no default" if field.default is dataclasses.MISSING else shown(field.default)
 
 
 def shown(value: Any) -> str:
     """As params.yaml has it."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
-    if isinstance(value, tuple):
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {shown(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, tuple | list):
         return f"[{', '.join(map(shown, value))}]"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
