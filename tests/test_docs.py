@@ -225,7 +225,6 @@ class Undocumented:
 
 
 def test_the_build_finds_broken_links_and_what_has_no_docstring(tmp_path: Path) -> None:
-    pytest.importorskip("sphinx")
     docs = tmp_path / "docs"
     docs.mkdir()
     for part in ("_ext", "_static", "conf.py"):
@@ -242,7 +241,6 @@ def test_the_build_finds_broken_links_and_what_has_no_docstring(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_the_pages_are_built_strictly_and_load_nothing_from_elsewhere(tmp_path: Path) -> None:
-    pytest.importorskip("sphinx")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "docs", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

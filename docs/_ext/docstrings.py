@@ -19,6 +19,8 @@ def plain(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[
     verb = name.count(".") == 1
     if not any(lines) and (verb or name.startswith(f"{module}.")):
         logging.getLogger(__name__).warning("%s has no docstring; say what it is", name)
+    if lines and lines[0].startswith("Alias for field number"):  # which Python says of a named tuple's
+        lines[:] = []
     escaped = (MARKS.sub(lambda found: found[1] or f"\\{found[2]}", line) for line in lines)
     lines[:] = [COLUMNS.sub(r"\1| ", line) for line in escaped]
 
