@@ -20,7 +20,7 @@ import rcig
 from rcig.methods import registry
 
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-PLACEHOLDERS = {"NAME", "DATASET", "FOLDER", "FILE", "CLONE", "SET", "RESULTS", "STAGE", "PATH"}
+PLACEHOLDERS = {"VERB", "NAME", "DATASET", "FOLDER", "FILE", "CLONE", "SET", "RESULTS", "STAGE", "PATH"}
 """words that a reader replaces"""
 PLAIN = {"touch", "source", "uv", "srun"}
 """commands of other tools, in words that do not depend on this project"""
