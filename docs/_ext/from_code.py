@@ -12,8 +12,8 @@ follows from the field's name. A field without a docstring, and a number whose n
 """
 
 import dataclasses
-import importlib
 import inspect
+import pkgutil
 import re
 import types
 import typing
@@ -26,7 +26,6 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from rcig.judging.protocols import PROTOCOLS
 from rcig.plan import DEFAULTS
 from rcig.rows import PART
 from rcig.run.settings import Run
@@ -48,6 +47,8 @@ UNITS = {
 """unit of a number -> names of the settings that have it; those of the last are pure numbers and counts"""
 OF_PAPERS = re.compile(r"\s*\(([^()]*\b(?:papers?|reference code)\b[^()]*)\)")
 KINDS = {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null"}
+OTHERS = "cross_architecture|full_dataset|membership_inference/.*"
+"""in place of a protocol, in rows that are of no protocol"""
 LOG = logging.getLogger(__name__)
 
 
@@ -57,20 +58,7 @@ class FromCode(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        thing, module = named(self.arguments[0])
-        self.env.note_dependency(module.__file__)
-        return self.parse_text_to_nodes(MADE[self.name](thing))
-
-
-def named(path: str) -> tuple[Any, Any]:
-    """A module, or what a module holds; and the module."""
-    try:
-        module = importlib.import_module(path)
-        return module, module
-    except ModuleNotFoundError:
-        name, _, last = path.rpartition(".")
-        module = importlib.import_module(name)
-        return getattr(module, last), module
+        return self.parse_text_to_nodes(MADE[self.name](pkgutil.resolve_name(self.arguments[0])))
 
 
 class Accuracies(SphinxDirective):
@@ -79,12 +67,9 @@ class Accuracies(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        path = ROOT / self.arguments[0]
-        self.env.note_dependency(str(path))
-        rows = pd.read_csv(path)
-        judged = rows[
-            (rows["metric"] == "accuracy") & rows["protocol"].isin(PROTOCOLS) & ~rows["method"].str.endswith(PART)
-        ]
+        rows = pd.read_csv(ROOT / self.arguments[0])
+        other = rows["protocol"].str.fullmatch(OTHERS) | rows["method"].str.endswith(PART)
+        judged = rows[(rows["metric"] == "accuracy") & ~other]
         lines = ["| set | protocol | width | seeds | networks | accuracy |", "|---|---|---|---|---|---|"]
         for (experiment, protocol, width), group in judged.groupby(["experiment", "protocol", "width"], sort=False):
             last = group[group["step"] == group["step"].max()]
@@ -99,7 +84,8 @@ class Accuracies(SphinxDirective):
 def settings(thing: Any) -> str:
     if inspect.isclass(thing):
         return table(thing)
-    found = [one for one in vars(thing).values() if dataclasses.is_dataclass(one) and "__annotations__" in vars(one)]
+    own = [one for one in vars(thing).values() if inspect.isclass(one) and one.__module__ == thing.__name__]
+    found = [one for one in own if dataclasses.is_dataclass(one) and one.__annotations__]
     return "\n\n".join(f"{inspect.cleandoc(one.__doc__)}\n\n{table(one)}" for one in found)
 
 
