@@ -1,14 +1,18 @@
 # make demo    distil a real dataset on a laptop, in the scratch folder demo/
 # make test    the test suite
+# make check   linters, types, and the documentation without a broken link
+# make docs    the documentation, in site/
 # make repro   pull what is stored, rebuild what is not, for all that params.yaml lists
 PYTHON ?= python3
 BIN := .venv/bin
+# Pages are read anew every time, as Sphinx does not repeat the warnings of those that it has read before.
+SPHINX = $(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet -d .cache/docs docs
 READY := .venv/.ready
 DVC := .venv/.dvc
 # Compiled code is kept for the next time, by machine, as clones may be shared by several.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax/$(shell uname -n)
 
-.PHONY: demo test test-fast check repro
+.PHONY: demo test test-fast check docs repro
 
 demo: $(DVC)
 	@$(BIN)/python -m stages.demo
@@ -23,6 +27,11 @@ check: $(DVC)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(SPHINX) .cache/docs/checked --builder dummy
+
+docs: $(DVC)
+	@$(SPHINX) site
+	@echo "open site/index.html"
 
 repro: $(DVC)
 	@$(BIN)/python -m stages.repro

@@ -35,3 +35,8 @@ def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'rcig' has no attribute {name!r}")
     return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """What there is to call, for completion and for the pages of the documentation."""
+    return [*globals(), *__all__]

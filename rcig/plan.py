@@ -475,7 +475,9 @@ class StudyEntry:
     grids: tuple[dict[str, Any], ...]
     """each maps settings to lists of values and stands for all their combinations; the study is the union of them"""
     figure: Literal["steps", "backward_images"]
+    """what the study is drawn as"""
     timing_steps: Annotated[int, POSITIVE]
+    """outer steps that are timed one by one, after two that are not"""
 
 
 def study_of(params: Params, name: str) -> Study:

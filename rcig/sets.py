@@ -24,6 +24,8 @@ _SETTINGS = ("settings", "loop", "size", "width", "chunk", "initialisation", "ba
 
 
 class DistilledSet(NamedTuple):
+    """A distilled set of one seed, and what is known of it."""
+
     images: np.ndarray
     """float32 (n, h, w, c), whitened as `meta` says: what networks were meant to be trained on"""
     labels: np.ndarray

@@ -19,6 +19,8 @@ FEW = 3
 
 
 class Difference(NamedTuple):
+    """Between two sets, over seeds that both have."""
+
     mean: float
     low: float
     high: float

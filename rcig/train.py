@@ -35,6 +35,8 @@ TEST_BATCH = 512
 
 
 class TrainState(NamedTuple):
+    """A network in training, and what its optimiser remembers."""
+
     variables: Variables
     optimizer: optax.OptState
 
@@ -118,6 +120,7 @@ def sgd(drops: Mapping[float, float] = MappingProxyType({0.5: 0.1})) -> Optimize
 
 
 def start(net: Net, optimizer: optax.GradientTransformation, key: jax.Array) -> TrainState:
+    """A network that has not been trained yet."""
     variables = net.init(key)
     return TrainState(variables, optimizer.init(variables["params"]))
 

@@ -35,7 +35,7 @@ def test_every_set_is_stored_and_nothing_runs_again(clone: Path) -> None:
 
 @pytest.mark.slow
 def test_the_example_of_the_docs_reads_digits_with_a_pulled_set(clone: Path) -> None:
-    text = (ROOT / "docs" / "methods.md").read_text()
+    text = (ROOT / "docs" / "use-a-set.md").read_text()
     (example,) = re.findall(r"```python\n(import jax\nimport rcig\n.*?)```", text, re.DOTALL)
     accuracy = float(run(clone, sys.executable, "-c", example).strip().removesuffix("%"))
     assert 75 < accuracy < 100

@@ -75,8 +75,8 @@ def save_settings(workspace: Path, settings: dict[str, Any]) -> None:
 
 def documented(page: str, first: str) -> list[list[str]]:
     """The commands of the block of a page under docs/ that begins with this line, without their comments."""
-    (block,) = [part for part in (ROOT / "docs" / page).read_text().split("```\n")[1::2] if part.startswith(first)]
-    return [shlex.split(line, comments=True) for line in block.splitlines()]
+    (block,) = [part for part in (ROOT / "docs" / page).read_text().split("```sh\n")[1:] if part.startswith(first)]
+    return [shlex.split(line, comments=True) for line in block.partition("```")[0].splitlines()]
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

@@ -21,7 +21,9 @@ class Dataset:
     resolution: Annotated[int, POSITIVE]
     """side of the square images in pixels"""
     channels: Annotated[int, POSITIVE]
+    """1 for grey images, 3 for RGB"""
     classes: Annotated[int, SEVERAL]
+    """that the labels tell apart"""
     depth: Annotated[int, POSITIVE]
     """stages of the convolutional network: 3 for 28 and 32 px, 4 for 64 px, 5 for 128 px"""
     whitening: Literal["standard", "zca", "zca_checkerboard"]

@@ -58,7 +58,9 @@ class CrossArch:
     widths: dict[Architecture, Annotated[int, POSITIVE]] = field(default_factory=lambda: dict(STANDARD))
     """architecture -> number of filters of its first stage"""
     networks: Annotated[int, POSITIVE] = 5
+    """of each architecture, for every seed"""
     steps: Annotated[int, POSITIVE] = 2000
+    """of training"""
     learning_rates: tuple[Annotated[float, POSITIVE], ...] = (1e-4, 3e-4, 1e-3, 3e-3)
     """each architecture is tested with that of the best held-out accuracy"""
 

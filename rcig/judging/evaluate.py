@@ -18,8 +18,11 @@ class Evaluate:
     """Networks trained on the distilled set, tested on the whole test split."""
 
     protocols: tuple[Name, ...] = ("loo2023",)
+    """by which the set is judged"""
     width: Annotated[int, POSITIVE] = 128
+    """of the networks, where the protocol leaves it open (paper: 128)"""
     networks: Annotated[int, POSITIVE] = 5
+    """trained on the set of every seed (paper: 5)"""
     measurements: Annotated[int, POSITIVE] = 1
     """tests on the way, evenly spread over the training steps; the last is at their end"""
     parts: tuple[Annotated[int, POSITIVE], ...] = ()

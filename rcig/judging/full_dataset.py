@@ -22,14 +22,21 @@ class FullDataset:
     """Networks trained on all training images but the held-out ones, tested on the whole test split."""
 
     steps: Annotated[int, POSITIVE]
+    """of training"""
     width: Annotated[int, POSITIVE] = 32
+    """of the networks (paper: 128)"""
     networks: Annotated[int, POSITIVE] = 2
+    """that are trained, all on the same batches"""
     batch_size: Annotated[int, POSITIVE] = 256
+    """images per training step"""
     learning_rate: Annotated[float, POSITIVE] = 1e-3
     """of Adam, after a warm-up over a tenth of the steps; falls to a hundredth as a cosine"""
     augment: bool = True
+    """one random transform per image"""
     validate_every: Annotated[int, POSITIVE] = 500
+    """steps between measurements of the held-out accuracy"""
     seed: int = 0
+    """of the weights and the batches"""
 
 
 @dataclass(frozen=True)

@@ -49,12 +49,17 @@ class Attack:
         "real_subset",
         "distilled",
     )
+    """what the attacked networks are trained on: all members, a random part of them as large as the set, the set"""
     width: Annotated[int, POSITIVE] = 128
+    """of the attacked networks"""
     networks: Annotated[int, POSITIVE] = 5
+    """that are attacked, for every seed and each of trained_on"""
     measured_at: tuple[int, ...] = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)
     """training steps after which the networks are tested and attacked; they are trained until the last"""
     batch_size: Annotated[int, POSITIVE] = 256
+    """images per training step"""
     learning_rate: Annotated[float, POSITIVE] = 1e-4
+    """of Adam, after a warm-up"""
     attacks: tuple[AttackName, ...] = typing.get_args(AttackName)
     """after the last step"""
     curve_attacks: tuple[AttackName, ...] = ("threshold", "mlp")

@@ -55,6 +55,8 @@ def hardened(labels: jax.Array) -> jax.Array:
 
 
 class Protocol(NamedTuple):
+    """How networks are trained on a set."""
+
     architecture: str
     """see rcig.nets"""
     width: int | None

@@ -27,6 +27,7 @@ class Descent:
     learning_rate_floor: Annotated[float, FRACTION] = 0.05
     """the cosine schedule ends at this fraction of the learning rates; 1 keeps them constant (papers)"""
     learn_labels: bool = True
+    """whether labels move with the images, or stay (papers of RCIG and rat_bptt: true, of dm, dc and dsa: false)"""
     clip_gradient: Annotated[float, POSITIVE] | None = None
     """no gradient longer than this times the running norm of those before it (paper of rat_bptt: 2); null: none is"""
     average_decay: Annotated[float, BELOW_ONE] = 0.99
@@ -38,6 +39,7 @@ class OuterLoss:
     """What real images say of networks that are fitted to the set."""
 
     outer_loss: Literal["platt", "squared"] = "platt"
+    """cross-entropy of logits times a learned temperature, or squared error to centred labels (paper of RCIG: platt)"""
     temperature_learning_rate: Annotated[float, POSITIVE] = 0.03
     """Platt log-temperature (paper of RCIG: 3e-2)"""
 
@@ -71,6 +73,8 @@ class Position(NamedTuple):
 
 
 class Outer(NamedTuple):
+    """Outer descent as pure functions."""
+
     start: Callable[[jax.Array, Distilled], Position]
     """(key, initial set) -> Position"""
     current: Callable[[Position], Distilled]

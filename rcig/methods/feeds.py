@@ -22,6 +22,7 @@ class Examples(NamedTuple):
     """int32 (b,)"""
 
     def batch(self, classes: int) -> Batch:
+        """With one-hot labels of so many classes."""
         return Batch(self.images, jax.nn.one_hot(self.labels, classes))
 
 

@@ -59,6 +59,7 @@ class Settings(OuterDescent):
     inner_rate: Annotated[float, POSITIVE] = 1e-3
     """of Adam on the network's weights (paper: 1e-3)"""
     inner_loss: Literal["squared", "cross_entropy"] = "squared"
+    """of the network on the distilled set"""
     inner_batch_size: Annotated[int, POSITIVE] | None = None
     """distilled images of an inner step; null: all"""
     augment: bool = True

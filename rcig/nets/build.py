@@ -21,6 +21,8 @@ Variables = dict[str, Any]
 
 
 class Architecture(NamedTuple):
+    """What is known of a network by its name."""
+
     body: Callable[..., nn.Module]
     width: int
     """the standard one"""
@@ -69,6 +71,8 @@ CPU_LANES = 8
 
 
 class Classifier(nn.Module):
+    """A body and a final layer."""
+
     body: nn.Module
     classes: int
     alone: bool
@@ -78,6 +82,7 @@ class Classifier(nn.Module):
         self.head = nn.Dense(self.classes, kernel_init=lecun_normal)
 
     def features(self, images: jax.Array, train: bool = False) -> jax.Array:
+        """(n, h, w, c) -> what the final layer sees, (n, H)."""
         count = len(images)
         if self.alone and count > 2:
             images = jnp.pad(images, ((0, -count % suited(cpu=CPU_LANES, accelerator=1)), (0, 0), (0, 0), (0, 0)))

@@ -61,7 +61,9 @@ class Run:
     """Everything that decides a distilled set, but for its dataset and the code."""
 
     dataset: str
+    """one of `datasets` in params.yaml"""
     images_per_class: Annotated[int, POSITIVE]
+    """of the distilled set"""
     method: str
     """see rcig.methods.registry"""
     module: str
@@ -75,6 +77,7 @@ class Run:
     needs: str
     """file that the run reads beside the dataset: a set, hardness scores; inputs/none says nothing"""
     seeds: tuple[int, ...]
+    """one set is distilled for each (paper: three)"""
     chunk: Annotated[int, POSITIVE] | None
     """training images that a seed may see, none shared by two seeds; null: all but the held-out ones"""
     initialisation: Literal["real", "noise", "unit_noise", "stored"]
@@ -82,8 +85,11 @@ class Run:
     basis: Annotated[int, POSITIVE] | None
     """basis images that all images are mixtures of; null: every image is learned for itself"""
     boost: Boost | None
+    """distil block by block; null: all at once"""
     hardness: Hardness | None
+    """draw real images by how hard they are; null: all alike"""
     loop: Loop
+    """how long, on what, looked at how often"""
     settings: Any
     """of the method, see its file"""
 
