@@ -50,6 +50,7 @@ class Own:
     """Where raw images are that no catalogue knows, and how they are read, see rcig.data.own."""
 
     source: Literal["folder", "npz", "huggingface", "tfds"] = "tfds"
+    """what kind of file or folder `path` is, see rcig.data.readers; tfds: of tensorflow-datasets"""
     path: str = NOTHING
     """file or folder inside of that of params.yaml, which `preprocess` depends on; inputs/none: a known dataset"""
     test_fraction: Annotated[float, HELD_OUT] | None = None

@@ -35,9 +35,11 @@ class Settings:
     input: Literal["auto", Input] = "auto"
     """what networks see of images that are bytes or brightness; else it is their space"""
     labels: Literal["auto", Kind] = "auto"
+    """what the labels are, see rcig.external.labels; auto: found from their numbers"""
     mean: tuple[float, ...] | None = None
     """per channel, of mean_std; null: the field's constants, or of other datasets those of the training split"""
     std: tuple[float, ...] | None = None
+    """likewise"""
     factor: Annotated[int, POSITIVE] | None = None
     """images of a side that each stored one holds; images_per_class counts what they are decoded to"""
     learned_rate: Annotated[float, POSITIVE] | None = None
