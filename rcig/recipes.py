@@ -88,7 +88,7 @@ def _stages(shape: tuple[int, int, int], classes: int, width: int, stages: int) 
     kernels = [body[f"Conv_{i}"]["kernel"].shape for i in range(stages)]
     return [
         {"filters": filters, "kernel": size, "padding": nets.padding(i, shape[-1])}
-        for i, (size, _, _, filters) in enumerate(kernels)
+        for i, (filters, size, _, _) in enumerate(kernels)
     ]
 
 
