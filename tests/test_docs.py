@@ -22,7 +22,7 @@ from rcig.methods import registry
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 PLACEHOLDERS = {"VERB", "NAME", "DATASET", "FOLDER", "FILE", "CLONE", "SET", "RESULTS", "STAGE", "PATH"}
 """words that a reader replaces"""
-PLAIN = {"touch", "source", "uv", "srun"}
+PLAIN = {"touch", "source", "uv", "srun", "pip"}
 """commands of other tools, in words that do not depend on this project"""
 TREES = "rcig|stages|tests|tools|docs|benchmarks|released|results"
 
@@ -70,6 +70,9 @@ def check_python(words: list[str]) -> None:
     if words[0] == "-c":
         compile(words[1], "documented", "exec")
         return
+    if words[0].endswith("/pytorch.py"):  # which an export has
+        assert (ROOT / "rcig" / "pytorch.py").exists()
+        return
     assert words[0] == "-m", words
     module, *rest = words[1:]
     assert importlib.util.find_spec(module), f"python -m {module}"
@@ -81,9 +84,9 @@ def check_python(words: list[str]) -> None:
         source = Path(importlib.util.find_spec(module).origin).read_text()
         assert all(word in source for word in rest if word.startswith("--")), f"{module} {rest}"
     elif module == "rcig":
-        helped = subprocess.run(
-            [sys.executable, "-m", module, rest[0], "--help"], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        verb = [word for word in rest[:1] if word not in PLACEHOLDERS]
+        command = [sys.executable, "-m", module, *verb, "--help"]
+        helped = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert helped.returncode == 0, helped.stderr
         assert all(word in helped.stdout for word in rest if word.startswith("--")), f"{rest}: {helped.stdout}"
 
