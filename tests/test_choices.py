@@ -109,7 +109,8 @@ def test_a_method_is_what_its_name_says(method: str, key: str, value: Any) -> No
 def other(value: Any) -> Any:
     if isinstance(value, int | float):
         return not value if isinstance(value, bool) else value + 1
-    return {"squared": "platt", "platt": "squared", "random": "last", "last": "random", None: 20}[value]
+    pairs = {"squared": "platt", "random": "last", "features": "gradients"}
+    return (pairs | {b: a for a, b in pairs.items()} | {None: 20})[value]
 
 
 def in_yaml(value: Any) -> str:

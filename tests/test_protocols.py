@@ -14,7 +14,7 @@ from rcig.data import splits
 from rcig.errors import ParamsError
 from rcig.judging import evaluate, networks, teachers
 from rcig.judging.evaluate import Evaluate, by_protocol
-from rcig.judging.protocols import PROTOCOLS, TEMPERATURE, Protocol, cut_mixed
+from rcig.judging.protocols import PROTOCOLS, TEMPERATURE, Name, Protocol, cut_mixed
 from rcig.judging.subject import Subject
 
 IMAGE = np.random.default_rng(0).normal(size=(8, 8, 3)).astype(np.float32)
@@ -119,7 +119,7 @@ def test_mirror_images_are_used_where_the_protocol_has_them(monkeypatch: pytest.
             by_protocol(subject, SMALL, name)
         assert seen[-1] == (12 if PROTOCOLS[name].mirror else 6), name
     assert not any(PROTOCOLS[name].mirror for name in ("dsa", "mtt", "datm", "idc", "ncfm", "teacher"))
-    assert set(get_args(evaluate.Protocol)) == set(PROTOCOLS)
+    assert set(get_args(Name)) == set(PROTOCOLS)
 
 
 @pytest.mark.parametrize(
