@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from PIL import Image
 from rcig import resources
 from rcig.errors import ParamsError
 from rcig.external.arrays import Data, Stored
+from rcig.external.labels import Kind
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 TABLES = ("metadata.csv", "labels.csv")
@@ -23,8 +25,8 @@ PLAIN = ("1", "L", "P", "RGB")
 """modes of Pillow that say what they mean without transparency or more than 8 bits"""
 
 
-def of_folder(folder: Path, files: list[Path], data: Data) -> tuple[Stored, Stored]:
-    """A folder with a table of its pictures, or with a folder of pictures for each class.
+def of_folder(folder: Path, files: list[Path], data: Data) -> tuple[Stored, Stored, Kind | None]:
+    """A folder with a table of its pictures, or with a folder of pictures for each class; what its labels are.
 
     A table is metadata.csv as Hugging Face's imagefolder has it, or labels.csv, with the columns file_name and label,
     or soft_label as `rcig.export` writes it: a number for each class, 1/C added, with spaces between. Folders are named
@@ -42,7 +44,7 @@ def of_folder(folder: Path, files: list[Path], data: Data) -> tuple[Stored, Stor
         )
     numbers = _classes([path.name for path in natural_order({path.parent for path in found})], data.class_names)
     labels = np.array([numbers[path.parent.name] for path in found])
-    return _stored([(str(path), path.read_bytes) for path in found], data), Stored.of(labels)
+    return _stored([(str(path), path.read_bytes) for path in found], data), Stored.of(labels), "classes"
 
 
 def of_parquet(files: list[Path], data: Data) -> tuple[Stored, Stored]:
@@ -82,15 +84,20 @@ def _classes(names: Sequence[str], known: list[str]) -> dict[str, int]:
     numbers = [int(end[0]) for end in ends if end]
     if len(numbers) == len(set(numbers)) == len(names) and max(numbers) < len(known):
         return dict(zip(names, numbers, strict=True))
-    if len(names) != len(known):
+    if set(names) & set(known) or len(names) != len(known):
         raise ParamsError(
             f"{len(names)} folders, {names[0]} to {names[-1]}, are not the {len(known)} classes; name them as the"
             " classes are, or by their numbers"
         )
+    warnings.warn(
+        f"folders {names[0]} to {names[-1]} are taken as the classes {known[0]} to {known[-1]} in natural order; name"
+        " them as the classes are if that is wrong",
+        stacklevel=2,
+    )
     return {name: i for i, name in enumerate(names)}
 
 
-def _of_table(table: Path, data: Data) -> tuple[Stored, Stored]:
+def _of_table(table: Path, data: Data) -> tuple[Stored, Stored, Kind | None]:
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if not rows or not {"file_name", "label"} <= rows[0].keys():
@@ -109,7 +116,8 @@ def _of_table(table: Path, data: Data) -> tuple[Stored, Stored]:
             labels = np.array([row["label"] for row in rows], float)
     except ValueError:
         raise ParamsError(f"{table.name}: expected labels as numbers; correct it") from None
-    return _stored([(str(path), path.read_bytes) for path in paths], data), Stored.of(labels)
+    kind: Kind | None = "centred" if all(soft) else None
+    return _stored([(str(path), path.read_bytes) for path in paths], data), Stored.of(labels), kind
 
 
 def _stored(encoded: Sequence[tuple[str, Callable[[], bytes]]], data: Data) -> Stored:
