@@ -235,10 +235,9 @@ def test_a_folder_for_each_class(names: list[str], folder: Path) -> None:
         place.mkdir(exist_ok=True)
         (place / f"id{7 + i}.png").write_bytes(picture(i))
     (folder / "overview.png").write_bytes(picture(0))
-    with pytest.warns(UserWarning) if "n10" in names else nullcontext() as said:
+    guessed = pytest.warns(UserWarning, match="folders n2 to n10 are taken as the classes ant to cow in natural order")
+    with guessed if "n10" in names else nullcontext():
         found = rcig.read(folder, "cifar10")
-    if said:
-        assert "folders n2 to n10 are taken as the classes ant to cow in natural order" in str(said[0].message)
     for label in range(3):
         np.testing.assert_array_equal(found.pixels[found.labels.argmax(1) == label], PIXELS[label == CLASSES])
     assert found.meta["settings"]["space"] == "bytes"
@@ -295,6 +294,19 @@ def test_tables_of_hugging_face(soft: bool, folder: Path) -> None:
     found = rcig.read(folder, "cifar10")
     np.testing.assert_array_equal(found.pixels, PIXELS)
     np.testing.assert_allclose(found.labels, probable - 1 / 3 if soft else HARD, atol=1e-6)
+    parquet.write_table(pyarrow.table(rows), folder / "data" / "test-00000-of-00001.parquet")
+    with pytest.raises(ParamsError, match="tables of test and train, of which the set is one; name its file"):
+        rcig.read(folder, "cifar10")
+
+
+def test_a_table_of_more_pictures_than_memory_holds_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    same = pyarrow.DictionaryArray.from_arrays([0] * 1000, pyarrow.array([picture(0)]))
+    parquet.write_table(pyarrow.table({"image": same, "label": [0] * 1000}), folder / "set.parquet")
+    monkeypatch.setattr(resources, "on_host", lambda: 500 * len(picture(0)))
+    with pytest.raises(TooLargeError, match="reading these tables"):
+        rcig.read(folder / "set.parquet", "cifar10")
 
 
 def test_order_changes_nothing(folder: Path) -> None:

@@ -19,6 +19,10 @@ from rcig.external.labels import Kind
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 TABLES = ("metadata.csv", "labels.csv")
+BATCH = 16
+"""rows of a table that are read at a time: a few bytes of a file may stand for many rows"""
+PARTS = ("train", "validation", "test")
+"""which the names of tables begin with"""
 IMAGE, LABEL = ("image", "img", "images"), ("label", "fine_label", "labels")
 """names of columns"""
 PLAIN = ("1", "L", "P", "RGB")
@@ -52,19 +56,27 @@ def of_parquet(files: list[Path], data: Data) -> tuple[Stored, Stored]:
     class numbers or lists of C numbers."""
     from pyarrow import parquet
 
+    parts = {path.name.split("-")[0] for path in files} & set(PARTS)
+    if len(parts) > 1:
+        raise ParamsError(f"tables of {' and '.join(sorted(parts))}, of which the set is one; name its file")
     groups = [parquet.ParquetFile(path).metadata for path in files]
     size = sum(one.row_group(i).total_byte_size for one in groups for i in range(one.num_row_groups))
     resources.refuse("reading these tables", "their number", 2 * size, resources.on_host())
     columns = parquet.read_schema(files[0]).names
     image, label = (_column(columns, names) for names in (IMAGE, LABEL))
-    rows = [row for path in files for row in parquet.read_table(path, columns=[image, label]).to_pylist()]
-    pictures = [row[image]["bytes"] if isinstance(row[image], dict) else row[image] for row in rows]
-    if not all(isinstance(picture, bytes) for picture in pictures):
-        raise ParamsError(f"expected the bytes of pictures in the column {image}; save them in the file")
-    labels = np.array([row[label] for row in rows])
-    return _stored([(f"row {i}", partial(bytes, picture)) for i, picture in enumerate(pictures)], data), Stored.of(
-        labels
-    )
+    pictures, labels, held = [], [], 0
+    for path in files:
+        for batch in parquet.ParquetFile(path).iter_batches(BATCH, columns=[image, label]):
+            for row in batch.to_pylist():
+                picture = row[image]["bytes"] if isinstance(row[image], dict) else row[image]
+                if not isinstance(picture, bytes):
+                    raise ParamsError(f"expected the bytes of pictures in the column {image}; save them in the file")
+                pictures.append(picture)
+                labels.append(row[label])
+                held += len(picture)
+            resources.refuse("reading these tables", "their number", held, resources.on_host())
+    rows = [(f"row {i}", partial(bytes, picture)) for i, picture in enumerate(pictures)]
+    return _stored(rows, data), Stored.of(np.array(labels))
 
 
 def natural_order(paths: Iterable[Path]) -> list[Path]:
