@@ -8,7 +8,8 @@ between steps, which `dsa` transforms each image on its own for, and are replace
 What differs from the published code:
 
 1.  The real images of a step are `batch_size` of the loop, as many of every class (published: 256 of each).
-2.  Where networks see every image together with its mirror image (`mirror` of a dataset), they do so here as well.
+2.  Where networks see every distilled image together with its mirror image (`mirror` of a dataset), they do so here;
+    real images are as they are.
 3.  `learning_rate` is the published one for images whitened by mean and deviation.
 4.  The transforms are those of `rcig.dsa`.
 """
