@@ -1,6 +1,7 @@
 """The command `rcig`, which is also `python -m rcig`: the verbs of the library."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,15 @@ def add(given: argparse.Namespace) -> None:
 def distil(given: argparse.Namespace) -> None:
     from rcig import exporting
 
-    exporting.check(Path(given.folder))
+    folder, source = Path(given.folder), Path(given.path)
+    exporting.check(folder)
+    if folder.resolve().is_relative_to(source.resolve()):
+        raise StoreError(f"{folder}: lies in {source}, and would be images of it; name another folder")
     numbers = {"images_per_class": given.images_per_class, "steps": given.steps, "width": given.width}
     distilled = rcig.distil(given.path, method=given.method, **numbers, seed=given.seed)
     rcig.export(distilled, given.folder)
-    print(f"{given.folder}: {len(distilled.images)} images; see how good they are: python -m rcig judge {given.folder}")
+    command = shlex.join(["python", "-m", "rcig", "judge", given.folder])
+    print(f"{folder}: {len(distilled.images)} images; see how good they are: {command}")
 
 
 def judge(given: argparse.Namespace) -> None:

@@ -37,7 +37,7 @@ class Yours(NamedTuple):
     class_names: list[str]
     dataset: Dataset
     origin: dict[str, Any]
-    """where they lie, as rcig.data.settings.Own has it; empty of arrays"""
+    """where they lie, as rcig.data.settings.Own has it, and which are trained on; empty of arrays"""
 
 
 def distil(
@@ -108,11 +108,12 @@ def _on_disk(path: str | Path, labels: Any, given: Mapping[str, Any], folder: Pa
     opened, looked, listed = decide(str(path), given, "dataset")
     if looked.broken:
         raise DataError(own.unreadable(str(path), looked.broken))
-    train = own.open_dataset(listed.own, listed.resolution, listed.channels).train
+    train = own.reading(opened, listed.resolution, listed.channels).train
     sources.write(folder / "train.npz", train, opened.class_names)
     arrays = store.load(folder / "train.npz", store.SPLIT)
     split = splits.Split(arrays["images"], arrays["labels"])
-    return Yours(split, opened.class_names, listed.dataset, {"own": dataclasses.asdict(listed.own)})
+    origin = {"own": dataclasses.asdict(listed.own), "own_parts": own.digest(listed.own, opened)}
+    return Yours(split, opened.class_names, listed.dataset, origin)
 
 
 def described(images: np.ndarray, labels: np.ndarray, given: Mapping[str, Any] = {}) -> Dataset:
@@ -215,7 +216,14 @@ def _test_part(path: Path, meta: Mapping[str, Any], shape: tuple[int, ...]) -> s
     said = meta.get("own", {})
     if said.get("path") != str(path):
         raise DataError(f"judge: the set was not distilled from {path}, but {said.get('path', 'arrays')}; give that")
-    test = own.open_dataset(build(Own, said), shape[0], shape[2]).test
+    there = build(Own, said)
+    opened = own.settle(there, own.find(there))
+    if own.digest(there, opened) != meta.get("own_parts"):
+        raise DataError(
+            f"judge: {path} has other images or classes than when the set was distilled, which may be tested on what"
+            " they were trained on; distil it again, or give test images as arrays"
+        )
+    test = own.reading(opened, shape[0], shape[2]).test
     return splits.Split(*(np.concatenate(arrays) for arrays in zip(*test.chunks(), strict=True)))
 
 

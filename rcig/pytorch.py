@@ -12,6 +12,9 @@ import argparse
 import json
 import math
 import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -138,34 +141,65 @@ def real_images(path: str | Path, recipe: dict[str, Any]) -> tuple[np.ndarray, n
 
 
 def _pictures(folder: Path, class_names: list[str], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    paths = [(path, number) for number, name in enumerate(class_names) for path in sorted((folder / name).glob("*"))]
-    if not paths:
-        sys.exit(f"error: {folder}: has no pictures in folders of the names {', '.join(class_names)}")
-    from PIL import Image  # which only folders need
-
-    mode = "L" if shape[-1] == 1 else "RGB"
-    pictures = [np.asarray(Image.open(path).convert(mode)) for path, _ in paths]
-    for (path, _), picture in zip(paths, pictures, strict=True):
+    found = [[path for path in sorted((folder / name).glob("*")) if path.name[0] != "."] for name in class_names]
+    without = [name for name, paths in zip(class_names, found, strict=True) if not paths]
+    if without:
+        sys.exit(f"error: {folder}: has no pictures in folders of the names {', '.join(without)}")
+    pixels = []
+    for path in (path for paths in found for path in paths):
+        with _readable(path):
+            picture = _picture(path, "L" if shape[-1] == 1 else "RGB")
         if picture.shape[:2] != shape[:2]:
             sys.exit(f"error: {path}: expected a picture of {shape[1]} × {shape[0]} pixels, bring it to that size")
-    pixels = np.stack(pictures).reshape(len(paths), *shape)
-    return pixels, np.array([number for _, number in paths])
+        pixels.append(picture.reshape(shape))
+    return np.stack(pixels), np.repeat(np.arange(len(found)), [len(paths) for paths in found])
+
+
+def _picture(path: Path, mode: str) -> np.ndarray:
+    """Bytes of a picture, upright as its camera says; of 16 bits the upper eight."""
+    from PIL import Image, ImageOps  # which only folders need
+
+    with Image.open(path) as image:
+        picture = ImageOps.exif_transpose(image)
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"mode {picture.mode}, expected 8 or 16 bits a channel")
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    return np.asarray(picture.convert(mode))
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    """Ends with one line where what is read there cannot be."""
+    try:
+        yield
+    except (ImportError, OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        sys.exit(f"error: {path}: cannot be read ({error})")
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
+    return int(text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="FOLDER")
     parser.add_argument("test", metavar="TEST")
-    parser.add_argument("--width", type=int, help="filters of the first stage (default: the recipe's)")
-    parser.add_argument("--networks", type=int, default=2)
+    parser.add_argument("--width", type=_positive, help="filters of the first stage (default: the recipe's)")
+    parser.add_argument("--networks", type=_positive, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
-    recipe, images, labels = load(given.folder)
+    with _readable(given.folder):
+        recipe, images, labels = load(given.folder)
     if recipe["whitening"] is None:
         sys.exit(f"error: {given.folder}: was exported without the whitening of its dataset; see its README.md")
-    whitening = Whitening(Path(given.folder) / recipe["whitening"]["file"], given.device)
-    real = real_images(given.test, recipe)
+    with _readable(given.folder):
+        whitening = Whitening(Path(given.folder) / recipe["whitening"]["file"], given.device)
+    with _readable(given.test):
+        real = real_images(given.test, recipe)
     found = []
     for number in range(given.networks):
         torch.manual_seed(given.seed + number)

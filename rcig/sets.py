@@ -87,7 +87,7 @@ def card(
         "images": f"{count} of {height} × {width} × {channels}, {meta['images_per_class']} for each of"
         f" {len(meta['class_names'])} classes",
         "seeds": ", ".join(map(str, meta["seeds"])),
-    } | {name: f"`{meta[name]}`" for name in ("code", "data") if name in meta}
+    } | {name: f"`{meta[name]}`" for name in ("code", "data") if meta.get(name) is not None}
     if tested_on is not None:
         facts["tested on"] = escape.markdown(tested_on)
     if summary is not None:
@@ -111,7 +111,8 @@ def card(
             *(f"| {name} | {value} |" for name, value in facts.items()),
             "",
             "Networks are meant to be trained on the whitened images and centred soft labels that `rcig.load` returns;"
-            " pixels are cut to what 8 bits can hold. Code and data are fingerprints: equal ones, equal files.",
+            " pixels are cut to what 8 bits can hold."
+            + (" Code and data are fingerprints: equal ones, equal files." if "code" in facts else ""),
             "",
             "```json",
             json.dumps({name: meta[name] for name in _SETTINGS if name in meta}, indent=2),

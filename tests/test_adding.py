@@ -10,7 +10,8 @@ from workspaces import ROOT, sections, yaml
 
 import rcig
 from rcig import plan, planned, strict
-from rcig.data.settings import Listed
+from rcig.data import own
+from rcig.data.settings import Listed, Own
 from rcig.data.splits import Split, whole
 from rcig.errors import DataError, ParamsError
 from rcig.methods.feeds import batch_index
@@ -196,6 +197,23 @@ def test_a_path_is_distilled_as_its_arrays_are(workspace: Path) -> None:
         rcig.judge(found, Path("inputs/spots.npz"), "inner_adam", width=4)
     with pytest.raises(DataError, match=r"labels: those of s\.npz are read there; leave them out"):
         rcig.distil("s.npz", labels)
+    arrays = dict(np.load("s.npz"))
+    np.savez("s.npz", **arrays, class_names=np.array(["c", "b", "a"]))
+    with pytest.raises(DataError, match=r"judge: s\.npz has other images or classes than when the set was distilled"):
+        rcig.judge(found, Path("s.npz"), "inner_adam", width=4)
+
+
+def test_images_that_were_trained_on_are_known_where_the_test_part_is_drawn_anew(workspace: Path) -> None:
+    said = Own("npz", "inputs/spots.npz", test_fraction=0.2)
+    before = own.settle(said, own.find(said))
+    arrays = dict(np.load(said.path))
+    np.savez(said.path, **arrays)
+    assert own.digest(said, own.settle(said, own.find(said))) == own.digest(said, before)
+    more = {name: np.concatenate([arrays[name], arrays[name][:9]]) for name in ("images", "labels")}
+    np.savez(said.path, **arrays | more)
+    after = own.settle(said, own.find(said))
+    assert (after.test.mask[:60] & before.train.mask).any()
+    assert own.digest(said, after) != own.digest(said, before)
 
 
 def test_batches_are_drawn_by_class_where_that_is_said() -> None:

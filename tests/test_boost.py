@@ -76,7 +76,9 @@ def test_one_block_is_the_plain_method() -> None:
 
 @pytest.mark.slow
 def test_blocks_before_stay_and_are_the_set_that_was_distilled_at_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(implicit, "DENSE_UNKNOWNS", 9)  # of three images; the whole set is for another solver
+    monkeypatch.setattr(
+        implicit, "DENSE_UNKNOWNS", {"cpu": 9, "accelerator": 9}
+    )  # of three images; the whole set is for another solver
     both, curve = grown(dataclasses.replace(RCIG, boost=Boost(1)))
     alone, _ = grown(dataclasses.replace(RCIG, images_per_class=1))
     assert both.images.shape == (6, 8, 8, 1)

@@ -47,7 +47,9 @@ def test_from_images_to_accuracy(
     said = f"{100 * found.mean:.1f} ± {100 * found.deviation:.1f} % (3 networks of width 4, inner_adam)"
     assert f"set: test accuracy {said}" in capsys.readouterr().out
     call(monkeypatch, "show", "set")
-    assert "yours, 2 per class, distilled by frepo" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "yours, 2 per class, distilled by frepo" in shown
+    assert "None" not in shown
     call(monkeypatch, "export", "set", "again")
     assert "again: exported" in capsys.readouterr().out
     assert (folder / "again" / "set.npz").read_bytes() == (folder / "set" / "set.npz").read_bytes()
@@ -107,6 +109,7 @@ def test_what_is_judged_on_what(folder: Path, monkeypatch: pytest.MonkeyPatch) -
         (("export", "nothing.npz", "."), "is the folder in which this runs, or one above it; name another folder"),
         (("export", "nothing.npz", "full"), "full: is there and is not an earlier export; name another folder"),
         (("distil", "mine.npz", "full"), "full: is there and is not an earlier export; name another folder"),
+        (("distil", "pictures", "pictures/new/set"), "pictures/new/set: lies in pictures, and would be images of it"),
         (("distil", "none.npz", "set"), "none.npz"),
         (("distil", "text.npz", "set"), "text.npz"),
         (("add", "../x", "mine.npz"), "expected names of at most 80 letters"),

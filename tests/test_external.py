@@ -211,6 +211,7 @@ ODD: dict[str, tuple[np.ndarray, np.ndarray, list[str]]] = {
         ["2 of 10 images have the same value in every pixel"],
     ),
     "logits about 0": (G, LOGITS - LOGITS.mean(1, keepdims=True), ["if they are logits, say labels: logits"]),
+    "small logits": (G, 2 * ONE_HOT + rng.normal(0, 1, (10, 10)), ["if they are logits, say labels: logits"]),
 }
 
 

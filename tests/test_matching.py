@@ -160,6 +160,22 @@ def test_a_network_is_trained_between_steps_and_replaced_after_its_rounds() -> N
     assert not np.allclose(jax.tree.leaves(before.variables)[0].ravel()[:4], starts[1][:4])
 
 
+@pytest.mark.parametrize(("name", "transformed"), [("dc", False), ("dsa", True)])
+def test_networks_are_trained_on_transformed_images_where_both_sides_are(
+    name: str, transformed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transform that leaves nothing of images gives the first kernels no gradient."""
+    monkeypatch.setattr(dsa, "augment", lambda key, images: 0 * images)
+    settings = member(name, architecture="conv", network_rounds=1, network_epochs=1, network_rate=0.1)
+    method = matching.make(settings, setup(batch_size=6))
+    key = jax.random.key(0)
+    state, _ = jax.jit(method.step)(key, method.init(key, noise()), method.feed(0))
+    fresh = train.start(setup().network("conv"), matching.optax.sgd(0.1), jax.random.split(key, 3)[0])
+    kernels = [jax.tree.leaves(found.variables["params"]["body"]) for found in (state.network, fresh)]
+    first = [next(leaf for leaf in leaves if leaf.ndim == 4) for leaves in kernels]
+    assert np.allclose(*first) == transformed
+
+
 @pytest.mark.parametrize("name", ["dm", slow("dc"), slow("dsa")])
 def test_matching_teaches_networks_what_noise_does_not(name: str) -> None:
     x, _, labels = blobs(60)

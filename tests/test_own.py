@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import shutil
 import tracemalloc
 import zipfile
@@ -525,6 +526,37 @@ def test_tables_that_are_no_dataset_are_one_line(here: Path) -> None:
     write("e/two/train.parquet", image=files, label=labels)
     with pytest.raises(DataError, match="e: files of train lie in e/one and e/two; let path name one of them"):
         opened("huggingface", "e")
+
+
+def test_tables_that_number_their_classes_otherwise_are_refused(here: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    files, labels = [archives.encoded(one, "png") for one in TRAIN[0]], TRAIN[1].tolist()
+
+    def write(path: str, names: list[str] | None) -> None:
+        features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": names}}
+        said = {} if names is None else {"huggingface": json.dumps({"info": {"features": features}})}
+        pq.write_table(pa.table({"image": files, "label": labels}).replace_schema_metadata(said), path)
+
+    Path("d").mkdir()
+    write("d/train-0.parquet", ["a", "b", "c"])
+    write("d/test.parquet", None)
+    assert opened("huggingface", "d").class_names == ["a", "b", "c"]
+    for path in ("d/train-1.parquet", "d/test.parquet"):
+        write(path, ["a", "c", "b"])
+        with pytest.raises(DataError, match=r"class 1 is called '[bc]' and '[cb]'; write both with the same features"):
+            opened("huggingface", "d")
+        Path("d/train-1.parquet").unlink(missing_ok=True)
+
+
+def test_one_table_above_the_parts_leaves_images_in_their_parts(here: Path) -> None:
+    lines = ["file_name,label", "train/0.png,a", "test/0.png,b", "train/1.png,b", "test/1.png,a"]
+    Path("d").mkdir()
+    Path("d/metadata.csv").write_text("\n".join(lines))
+    found = opened("huggingface", "d")
+    for part, labels in ((found.train, [0, 1]), (found.test, [1, 0])):
+        assert part.labels.tolist() == labels
+        folder = part.where.split()[-1]
+        assert [part.examples.name(i) for i in (0, 1)] == [f"{folder}/0.png", f"{folder}/1.png"]
 
 
 def test_a_table_does_not_name_files_outside(photos: Path) -> None:

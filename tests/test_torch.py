@@ -207,7 +207,8 @@ def test_the_script_reads_a_folder_of_pictures_as_it_reads_arrays(exported: Path
     for i, (image, label) in enumerate(zip(images[..., 0], labels, strict=True)):
         folder = tmp_path / "real" / "abc"[label]
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / f"{i:02}.png")
+        Image.fromarray(image.astype(np.uint16) * 256 if i % 2 else image).save(folder / f"{i:02}.png")
+        (folder / ".hidden").touch()
     for package in Path(PIL.__file__).parent.parent.glob("[Pp][Ii][Ll]*"):
         if package.suffix != ".dist-info":
             (tmp_path / "lib" / package.name).parent.mkdir(exist_ok=True)
@@ -230,14 +231,18 @@ def test_what_the_script_refuses(exported: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "large.npz", images=images.repeat(2, 1), labels=labels)
     np.savez(tmp_path / "classes.npz", images=images, labels=labels + 1)
     np.savez(tmp_path / "objects.npz", images=images.astype(object), labels=labels)
+    np.savez(tmp_path / "other.npz", x=images)
     (tmp_path / "none").mkdir()
     for name, message in {
         "large.npz": "expected bytes (n, 8, 8, 1), got uint8 (9, 16, 8, 1)",
         "classes.npz": "expected 9 class numbers from 0 to 2",
         "objects.npz": "allow_pickle=False",
+        "other.npz": "other.npz: cannot be read (",
+        "nowhere": "nowhere: cannot be read (",
         "none": "has no pictures in folders of the names a, b, c",
     }.items():
-        assert message in in_torch(exported / "pytorch.py", exported, tmp_path / name, fails=True)
+        (line,) = in_torch(exported / "pytorch.py", exported, tmp_path / name, fails=True).splitlines()
+        assert message in line
     bare = rcig.load(exported)._replace(whitening=None)
     bare.meta.update(dataset="nowhere", mean=[0.5], std=[0.1])
     with pytest.warns(UserWarning, match="the whitening of nowhere is not here"):

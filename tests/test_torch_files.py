@@ -145,3 +145,10 @@ def test_a_place_for_a_billion_objects_takes_no_memory(tmp_path: Path) -> None:
     """Of a memo of 2³² − 1 places, which Python's own loader in C would make room for."""
     path = zipped(tmp_path / "set.pt", b"\x80\x02]r\xff\xff\xff\xff.")
     assert load(path) == []
+
+
+def test_room_for_many_bytes_and_changes_of_functions_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(KeyError):
+        load(zipped(tmp_path / "room.pt", b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b"."))
+    change = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x0b\x00\x00\x00__wrapped__K\x01s\x86b."
+    assert not hasattr(load(zipped(tmp_path / "change.pt", change)), "__wrapped__")

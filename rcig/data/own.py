@@ -3,6 +3,8 @@
 Each image is read, turned upright, cut to its central square and averaged down before the next one is read.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -167,9 +169,23 @@ def open_dataset(own: Own, resolution: int, channels: int) -> Dataset:
     Reading raises DataError at its end for images that could not be read, by their names, and at once for one in
     colour where `channels` is 1.
     """
-    opened = settle(own, find(own))
+    return reading(settle(own, find(own)), resolution, channels)
+
+
+def reading(opened: Opened, resolution: int, channels: int) -> Dataset:
+    """The same for a source that is settled already."""
     train, test = (_part(one, resolution, channels, len(opened.class_names)) for one in (opened.train, opened.test))
     return Dataset(train, test, opened.class_names)
+
+
+def digest(own: Own, opened: Opened) -> str:
+    """Of the names of the classes and, where the test part is drawn, of the names of the training images.
+
+    While it stays, a number means the same class, and no image that was trained on is drawn to test on.
+    """
+    members = np.flatnonzero(opened.train.mask).tolist() if own.test_fraction is not None else []
+    named = [opened.class_names, [opened.train.examples.name(i) for i in members]]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
 
 
 def _part(chosen: Chosen, side: int, channels: int, classes: int) -> Part:

@@ -10,6 +10,7 @@ import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -234,10 +235,21 @@ def huggingface(root: Path, own: Own) -> Found:
         places = sorted({file.parent for file in some})
         if len(places) > 1:
             raise DataError(f"{root}: files of {part} lie in {places[0]} and {places[1]}; let path name one of them")
-    parts, names = {}, None
+    parts: dict[str, Examples] = {}
+    said: dict[Path, list[str]] = {}
     for part, some in by_part.items():
-        parts[part], names = _of_tables(base, some, own)
-    return Found(parts, names, [])
+        parts[part], more = _of_tables(base, some, own)
+        said |= more
+    for file, names in said.items():
+        first = next(iter(said))
+        other = next((i for i, pair in enumerate(zip_longest(names, said[first])) if len(set(pair)) > 1), None)
+        if other is not None:
+            named = " and ".join(repr(some[other]) if other < len(some) else "nothing" for some in (names, said[first]))
+            raise DataError(
+                f"{file}, {first}: class {other} is called {named}; write both with the same features, so that a number"
+                " means one class"
+            )
+    return Found(parts, next(iter(said.values()), None), [])
 
 
 def _below(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
@@ -297,7 +309,8 @@ def _table(file: Path) -> Table:
     return Table(file, schema, rows, arrow)
 
 
-def _of_tables(base: Path, files: list[Path], own: Own) -> tuple[Examples, list[str] | None]:
+def _of_tables(base: Path, files: list[Path], own: Own) -> tuple[Examples, dict[Path, list[str]]]:
+    """A part of the dataset, and what those of its files that name the classes call them."""
     import pyarrow as pa
 
     try:
@@ -307,6 +320,7 @@ def _of_tables(base: Path, files: list[Path], own: Own) -> tuple[Examples, list[
         other = next((table for table in tables if not {image, label} <= set(table.schema.names)), None)
         if other is not None:
             raise DataError(f"{other.file}: has no columns {image} and {label} as {files[0]} has; move it away")
+        said = {table.file: _features(table.schema).get(label, {}).get("names") for table in tables}
         labels = [value for table in tables for batch in table.batches([label]) for value in batch[label].to_pylist()]
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, PermissionError):
@@ -326,7 +340,7 @@ def _of_tables(base: Path, files: list[Path], own: Own) -> tuple[Examples, list[
                     yield _bytes(base, batch[image][int(i)].as_py())
                 at += batch.num_rows
 
-    names = features.get(label, {}).get("names")
+    names = {file: names for file, names in said.items() if names is not None}
     return Examples(_labels(f"{files[0]}: {label}", labels), name, read), names
 
 
@@ -376,15 +390,15 @@ def _labels(where: str, values: list[Any]) -> np.ndarray:
 
 
 def _imagefolder(root: Path, own: Own) -> Found:
-    """A folder of images with tables of their labels, as Hugging Face's imagefolder has them; else one of classes."""
+    """A folder of images with tables of their labels, as Hugging Face's imagefolder has them; else one of classes.
+
+    The folder of an image says of which part it is, whichever folder the table lies in.
+    """
     tables = [file for name in TABLES for file in sorted(root.rglob(name))]
     if not tables:
         return folder(root, own)
     parts = {}
     for file in tables:
-        part = _part_of(file.parent.relative_to(root)) or "train"
-        if part in parts:
-            raise DataError(f"{file}: a second table of {part}; move one away")
         rows = _rows(file)
         columns = list(rows[0]) if rows else []
         if not rows or "file_name" not in columns or any(list(row) != columns for row in rows):
@@ -399,7 +413,13 @@ def _imagefolder(root: Path, own: Own) -> Found:
         outside = next((one for one in files if one.is_absolute() or ".." in one.parts), None)
         if outside is not None:
             raise DataError(f"{file}: names {outside}, which is outside of {root}; move it there")
-        parts[part] = _of_files(root, files, _labels(f"{file}: {label}", [row[label] for row in rows]))
+        labels = _labels(f"{file}: {label}", [row[label] for row in rows])
+        of = [_part_of(one.parent) or "train" for one in files]
+        for part in dict.fromkeys(of):
+            if part in parts:
+                raise DataError(f"{file}: a second table of {part}; move one away")
+            members = [i for i, one in enumerate(of) if one == part]
+            parts[part] = _of_files(root, [files[i] for i in members], labels[members])
     return Found(parts, None, [])
 
 

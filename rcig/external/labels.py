@@ -9,8 +9,6 @@ from rcig.errors import ParamsError
 Kind = Literal["classes", "probabilities", "logits", "centred"]
 ROUNDED = 0.02
 """how far from 1 the sum of probabilities may be that were saved with few digits"""
-LARGE = 10.0
-"""centred labels beyond this are more likely logits: the largest of thirty learned sets is 6.5"""
 
 
 def centred(y: np.ndarray, kind: Kind | None, classes: int) -> np.ndarray:

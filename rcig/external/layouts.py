@@ -3,6 +3,7 @@
 One function for each layout. None reads an image before its declared shape is known to fit.
 """
 
+import math
 import re
 import zipfile
 from collections.abc import Callable
@@ -86,7 +87,8 @@ def _folder(folder: Path, data: Data, seed: int) -> Found:
             return checkpoint(checkpoints[-1])  # of the last step
     if several := [path for path in here if path.suffix in (".pt", ".pth", ".npz")]:
         return _file(_only(several), data, seed)
-    return Found(*pictures.of_folder(folder, files, data), space="bytes")
+    images, labels, kind = pictures.of_folder(folder, files, data)
+    return Found(images, labels, space="bytes", kind=kind)
 
 
 def npz(path: Path) -> Found:
@@ -115,9 +117,12 @@ def of_torch(path: Path, seed: int) -> Found:
     if isinstance(whole, Tensor):
         raise ParamsError("a tensor alone; name the folder with images_*.pt and labels_*.pt")
     if isinstance(whole, dict) and "data" in whole:
-        if not isinstance(whole["data"], list) or not len(whole["data"]) > seed:
-            raise ParamsError(f"it has the sets 0 to {len(whole['data']) - 1}, got seed {seed}; give one of them")
-        images, labels = map(_stored, whole["data"][seed])
+        sets = whole["data"]
+        if not isinstance(sets, list | tuple):
+            raise ParamsError(f"expected a list of sets as data, got {type(sets).__name__}; save images and labels")
+        if len(sets) <= seed:
+            raise ParamsError(f"it has {len(sets)} sets, counted from 0, got seed {seed}; give one of them")
+        images, labels = map(_stored, sets[seed])
         return Found(images, labels, space="mean_std", constants=OF_DC)
     if isinstance(whole, dict):
         images, labels = (_stored(whole[name]) for name in _pair(set(whole)))
@@ -132,13 +137,15 @@ def tensors(files: list[Path]) -> Found:
     one. Of labels (n, C) are logits: DATM trains by their softmax."""
     by_name = {path.name: path for path in files}
     names = [path.name for path in files if re.fullmatch(r"images.*\.pt", path.name) and "images_zca_" not in path.name]
+    if not names:
+        raise ParamsError("images_zca_*.pt are pictures for people, whitening undone; add images_best.pt")
     name = "images_best.pt" if "images_best.pt" in names else _only([by_name[name] for name in names]).name
     end = name.removeprefix("images")
     if f"labels{end}" not in by_name:
         raise ParamsError(f"no labels{end} beside {name}; add it")
     images, labels = (_stored(torch_files.load(by_name[f"{part}{end}"])) for part in ("images", "labels"))
     rates = [by_name[one] for one in (f"lr{end}", "lr.pt") if one in by_name]
-    rate = float(_stored(torch_files.load(rates[0])).read().item()) if rates else None
+    rate = _rate(rates[0]) if rates else None
     return Found(images, labels, kind="logits" if len(labels.shape) == 2 else "classes", learned_rate=rate)
 
 
@@ -172,6 +179,15 @@ def _stored(tensor: Any) -> Stored:
     if not isinstance(tensor, Tensor):
         raise ParamsError(f"expected tensors of images and labels, got {type(tensor).__name__}; save them by torch")
     return Stored(tensor.shape, tensor.dtype, tensor.array)
+
+
+def _rate(path: Path) -> float:
+    stored = _stored(torch_files.load(path))
+    rate = float(stored.read().item()) if math.prod(stored.shape) == 1 else math.nan
+    if not 0 < rate < math.inf:
+        found = f"{rate:g}" if math.prod(stored.shape) == 1 else f"numbers {stored.shape}"
+        raise ParamsError(f"{path.name}: expected a positive learning rate, got {found}; correct or remove it")
+    return rate
 
 
 def _only(paths: list[Path]) -> Path:

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -14,17 +15,22 @@ from PIL import Image
 from rcig import resources
 from rcig.errors import ParamsError
 from rcig.external.arrays import Data, Stored
+from rcig.external.labels import Kind
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 TABLES = ("metadata.csv", "labels.csv")
+BATCH = 16
+"""rows of a table that are read at a time: a few bytes of a file may stand for many rows"""
+PARTS = ("train", "validation", "test")
+"""which the names of tables begin with"""
 IMAGE, LABEL = ("image", "img", "images"), ("label", "fine_label", "labels")
 """names of columns"""
 PLAIN = ("1", "L", "P", "RGB")
 """modes of Pillow that say what they mean without transparency or more than 8 bits"""
 
 
-def of_folder(folder: Path, files: list[Path], data: Data) -> tuple[Stored, Stored]:
-    """A folder with a table of its pictures, or with a folder of pictures for each class.
+def of_folder(folder: Path, files: list[Path], data: Data) -> tuple[Stored, Stored, Kind | None]:
+    """A folder with a table of its pictures, or with a folder of pictures for each class; what its labels are.
 
     A table is metadata.csv as Hugging Face's imagefolder has it, or labels.csv, with the columns file_name and label,
     or soft_label as `rcig.export` writes it: a number for each class, 1/C added, with spaces between. Folders are named
@@ -42,7 +48,7 @@ def of_folder(folder: Path, files: list[Path], data: Data) -> tuple[Stored, Stor
         )
     numbers = _classes([path.name for path in natural_order({path.parent for path in found})], data.class_names)
     labels = np.array([numbers[path.parent.name] for path in found])
-    return _stored([(str(path), path.read_bytes) for path in found], data), Stored.of(labels)
+    return _stored([(str(path), path.read_bytes) for path in found], data), Stored.of(labels), "classes"
 
 
 def of_parquet(files: list[Path], data: Data) -> tuple[Stored, Stored]:
@@ -50,19 +56,27 @@ def of_parquet(files: list[Path], data: Data) -> tuple[Stored, Stored]:
     class numbers or lists of C numbers."""
     from pyarrow import parquet
 
+    parts = {path.name.split("-")[0] for path in files} & set(PARTS)
+    if len(parts) > 1:
+        raise ParamsError(f"tables of {' and '.join(sorted(parts))}, of which the set is one; name its file")
     groups = [parquet.ParquetFile(path).metadata for path in files]
     size = sum(one.row_group(i).total_byte_size for one in groups for i in range(one.num_row_groups))
     resources.refuse("reading these tables", "their number", 2 * size, resources.on_host())
     columns = parquet.read_schema(files[0]).names
     image, label = (_column(columns, names) for names in (IMAGE, LABEL))
-    rows = [row for path in files for row in parquet.read_table(path, columns=[image, label]).to_pylist()]
-    pictures = [row[image]["bytes"] if isinstance(row[image], dict) else row[image] for row in rows]
-    if not all(isinstance(picture, bytes) for picture in pictures):
-        raise ParamsError(f"expected the bytes of pictures in the column {image}; save them in the file")
-    labels = np.array([row[label] for row in rows])
-    return _stored([(f"row {i}", partial(bytes, picture)) for i, picture in enumerate(pictures)], data), Stored.of(
-        labels
-    )
+    pictures, labels, held = [], [], 0
+    for path in files:
+        for batch in parquet.ParquetFile(path).iter_batches(BATCH, columns=[image, label]):
+            for row in batch.to_pylist():
+                picture = row[image]["bytes"] if isinstance(row[image], dict) else row[image]
+                if not isinstance(picture, bytes):
+                    raise ParamsError(f"expected the bytes of pictures in the column {image}; save them in the file")
+                pictures.append(picture)
+                labels.append(row[label])
+                held += len(picture)
+            resources.refuse("reading these tables", "their number", held, resources.on_host())
+    rows = [(f"row {i}", partial(bytes, picture)) for i, picture in enumerate(pictures)]
+    return _stored(rows, data), Stored.of(np.array(labels))
 
 
 def natural_order(paths: Iterable[Path]) -> list[Path]:
@@ -82,15 +96,20 @@ def _classes(names: Sequence[str], known: list[str]) -> dict[str, int]:
     numbers = [int(end[0]) for end in ends if end]
     if len(numbers) == len(set(numbers)) == len(names) and max(numbers) < len(known):
         return dict(zip(names, numbers, strict=True))
-    if len(names) != len(known):
+    if set(names) & set(known) or len(names) != len(known):
         raise ParamsError(
             f"{len(names)} folders, {names[0]} to {names[-1]}, are not the {len(known)} classes; name them as the"
             " classes are, or by their numbers"
         )
+    warnings.warn(
+        f"folders {names[0]} to {names[-1]} are taken as the classes {known[0]} to {known[-1]} in natural order; name"
+        " them as the classes are if that is wrong",
+        stacklevel=2,
+    )
     return {name: i for i, name in enumerate(names)}
 
 
-def _of_table(table: Path, data: Data) -> tuple[Stored, Stored]:
+def _of_table(table: Path, data: Data) -> tuple[Stored, Stored, Kind | None]:
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if not rows or not {"file_name", "label"} <= rows[0].keys():
@@ -109,7 +128,8 @@ def _of_table(table: Path, data: Data) -> tuple[Stored, Stored]:
             labels = np.array([row["label"] for row in rows], float)
     except ValueError:
         raise ParamsError(f"{table.name}: expected labels as numbers; correct it") from None
-    return _stored([(str(path), path.read_bytes) for path in paths], data), Stored.of(labels)
+    kind: Kind | None = "centred" if all(soft) else None
+    return _stored([(str(path), path.read_bytes) for path in paths], data), Stored.of(labels), kind
 
 
 def _stored(encoded: Sequence[tuple[str, Callable[[], bytes]]], data: Data) -> Stored:

@@ -129,10 +129,17 @@ class _Left:
 
     def __init__(self, *_: Any) -> None: ...
 
-    def __setstate__(self, state: Any) -> None: ...
+
+def _left_out(loader: Any) -> None:
+    loader.stack.pop()
 
 
 class _Unpickler(pickle._Unpickler):  # in Python: that in C makes room for as many objects as a file says it has
+    dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]} | {
+        pickle.BUILD[0]: _left_out
+    }
+    """Without bytearrays, which take the room that a file says they need, and without what changes a known function."""
+
     def __init__(self, file: Any, content: Callable[[str], bytes], sizes: dict[str, int] | None = None) -> None:
         super().__init__(file)
         self.content, self.sizes = content, {} if sizes is None else sizes
@@ -161,7 +168,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Ten
 
 
 def _natural(number: Any) -> int:
-    if type(number) is not int or number < 0:
+    if type(number) is not int or not 0 <= number < 2**63:
         raise pickle.UnpicklingError(f"a size of {number!r:.40}")
     return number
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from rcig import resources
 from rcig.data.real import Real
 from rcig.errors import ParamsError
 from rcig.external import arrays, labels, layouts, spaces
@@ -50,8 +51,10 @@ class Settings:
             raise ParamsError("expected both mean and std, got one of them")
         if self.space in INPUTS and self.input not in ("auto", self.space):
             raise ParamsError(f"expected no input, as images of {self.space} are what networks see, got {self.input}")
-        if any(value <= 0 for value in self.std or ()):
-            raise ParamsError(f"expected std to be positive, got {list(self.std or ())}")
+        if not all(0 < value <= 1 for value in self.std or ()):
+            raise ParamsError(f"expected std of brightness, above 0 and up to 1, got {list(self.std or ())}")
+        if not all(0 <= value <= 1 for value in self.mean or ()):
+            raise ParamsError(f"expected mean of brightness, from 0 to 1, got {list(self.mean or ())}")
 
 
 class Meaning(NamedTuple):
@@ -124,8 +127,10 @@ def meaning(settings: Settings, found: Found) -> Meaning:
 def whitening_of(settings: Settings, found: Found, name: str, real: Real) -> Whitening:
     """From the dataset's bytes to what the set's networks see."""
     given = None if settings.mean is None else Constants(settings.mean, settings.std or ())
-    constants = given or found.constants.get(name)
-    return spaces.whitening(meaning(settings, found).input, real.whitening, lambda: real.seen.split.images, constants)
+    constants, kind = given or found.constants.get(name), meaning(settings, found).input
+    if given and kind != "mean_std":
+        raise ParamsError(f"mean and std are for input mean_std, got {kind}; say input: mean_std, or leave them out")
+    return spaces.whitening(kind, real.whitening, lambda: real.seen.split.images, constants)
 
 
 def taken(
@@ -137,6 +142,8 @@ def taken(
     try:
         if factor > 1 and said.space != "brightness":
             raise ParamsError(f"factor is for images of brightness, got {said.space}; set factor: 1")
+        if factor > min(data.shape[:2]):
+            raise ParamsError(f"expected factor up to the side of {min(data.shape[:2])} pixels, got {factor}")
         if count is not None and count % factor**2:
             raise ParamsError(
                 f"decoded by factor {factor} its images are {factor**2} times as many; correct images_per_class, which"
@@ -145,6 +152,8 @@ def taken(
         x, y = arrays.read(found.images, found.labels, data, None if count is None else count // factor**2)
         centred = labels.centred(y, said.labels, classes)
         odd = [*_odd_images(x), *_odd_labels(centred, said.labels)]
+        decoding = 2 * 4 * factor**2 * x.size if factor > 1 else 0
+        resources.refuse(f"{len(x) * factor**2} images", "factor", decoding, resources.on_host())
         x, centred = decoded(x, centred, factor)
         images = spaces.seen(x, said.space, whitening)
     except ParamsError as error:
@@ -170,8 +179,11 @@ def _odd_images(x: np.ndarray) -> list[str]:
 def _odd_labels(y: np.ndarray, kind: Kind | None) -> list[str]:
     """Of centred labels: learned ones may well leave a class to others, class numbers and probabilities do not."""
     classes = y.shape[1]
-    if kind is None and abs(y).max() > labels.LARGE:
-        return [f"labels up to {abs(y).max():.1f}; if they are logits, say labels: logits"]
+    if kind is None and (y.min() < -1 / classes - 1e-3 or abs(y.sum(1)).max() > labels.ROUNDED):
+        return [
+            f"labels from {y.min():.2g} to {y.max():.2g} are taken as centred ones; if they are logits, say labels:"
+            " logits, else labels: centred"
+        ]
     if y.min() < -1 / classes - 1e-3:
         return []
     missing = sorted(set(range(classes)) - set(y.argmax(1).tolist()))

@@ -3,12 +3,13 @@
 At every step a network sees the real and the distilled images of each class. What it makes of both is to be alike: the
 mean of its features (`dm`), or the gradient of its loss by its weights (`dc`, and `dsa`, which transforms both sides
 alike before). `dm` takes a fresh network at every step. Those of `dc` and `dsa` go on training on the distilled set
-between steps and are replaced after some.
+between steps, which `dsa` transforms each image on its own for, and are replaced after some.
 
 What differs from the published code:
 
 1.  The real images of a step are `batch_size` of the loop, as many of every class (published: 256 of each).
-2.  Where networks see every image together with its mirror image (`mirror` of a dataset), they do so here as well.
+2.  Where networks see every distilled image together with its mirror image (`mirror` of a dataset), they do so here;
+    real images are as they are.
 3.  `learning_rate` is the published one for images whitened by mean and deviation.
 4.  The transforms are those of `rcig.dsa`.
 """
@@ -23,8 +24,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rcig import train
-from rcig.dsa import siamese
+from rcig import dsa, train
 from rcig.fields import BELOW_ONE, FRACTION, NOT_NEGATIVE, POSITIVE
 from rcig.methods.base import Distilled, Info, Member, Method, Setup, support
 from rcig.methods.descent import Descent, Position, descend
@@ -48,7 +48,7 @@ class Settings(Descent):
     matched: Literal["features", "gradients"] = "gradients"
     """what a network makes of images: the mean of its features, or the gradient of its loss by its weights"""
     siamese: bool = True
-    """one random transform for each class and step, the same on both sides"""
+    """one random transform for each class and step, the same on both sides; networks are trained on such images too"""
     learning_rate: Annotated[float, POSITIVE] = 0.1
     """images, descent with momentum 0.5 (papers: 0.1, dm 1)"""
     learning_rate_floor: Annotated[float, FRACTION] = 1.0
@@ -116,8 +116,11 @@ def make(settings: Settings, setup: Setup) -> Method[State, Examples, Distilled]
         x, y = support(outer.current(position), setup.mirror)
 
         def fit(i: jax.Array, network: TrainState) -> TrainState:
-            drawn = train.draw(jax.random.fold_in(batch_key, i), BATCH, x, y)
-            return train.update(net, optimizer, network, *drawn, train.cross_entropy)
+            draw_key, transform_key = jax.random.split(jax.random.fold_in(batch_key, i))
+            images, labels = train.draw(draw_key, BATCH, x, y)
+            if settings.siamese:
+                images = dsa.augment(transform_key, images)
+            return train.update(net, optimizer, network, images, labels, train.cross_entropy)
 
         network = jax.lax.fori_loop(0, training_steps, fit, network)
         return State(position, network), {"loss": loss} | statistics
@@ -140,7 +143,7 @@ def match(
 
     def of_class(given: tuple[jax.Array, jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         label, key, real, own = given
-        transform = partial(siamese, key) if settings.siamese else lambda images: images
+        transform = partial(dsa.siamese, key) if settings.siamese else lambda images: images
         seen = DISTANCES[settings.matched](net, variables, jax.nn.one_hot(label, classes) - 1 / classes)
         target = seen.of_real(transform(real))
         return jax.value_and_grad(lambda own: seen.distance(target, transform(own)))(own)

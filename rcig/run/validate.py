@@ -1,7 +1,7 @@
 """How good a set is on its way: the accuracy, on held-out images, of networks that are trained on it.
 
 They are trained as by the protocol that the set is meant for, in fewer steps. A judge with a learning rate of its own
-ranks sets otherwise than the protocol, as each set is best for the training that it was distilled for; docs/judging.md
+ranks sets otherwise than the protocol, as each set is best for the training that it was distilled for; docs/lab-book.md
 has the rank correlations.
 """
 
