@@ -384,7 +384,7 @@ def check_the_report(workspace: Path, settings: Settings) -> None:
     summary = json.loads((workspace / "results" / "distill" / "boosted" / "summary.json").read_text())
     assert (summary["steps"], summary["stored_floats"]) == (40, 20 * 784 + 200)
     assert (reports / "figures" / "parts-mnist_sample-rat_bptt-inner_adam-4.png").exists()
-    assert (reports / "figures" / "gradients-mnist_sample-ipc1.png").exists()
+    assert (reports / "figures" / "gradients-mnist_sample-ipc1-norm.png").exists()
     assert set(table[table.experiment == "hard"].method) == {"rcig+hardness"}
     accuracy = table[(table.protocol == "loo2023") & (table.experiment == RCIG)]
     networks = {(0, 0), (0, 1), (1, 0), (1, 1)}
@@ -400,9 +400,9 @@ def check_the_report(workspace: Path, settings: Settings) -> None:
     assert set(attacked.protocol.str.removeprefix("membership_inference/")) == trained_on
     for name in attack["attacks"]:
         assert set(attacked[attacked.metric == f"auc/{name}"].step) == ({10, 20} if name == "threshold" else {20})
-    assert (reports / "figures" / f"attacks-{RCIG}.png").exists()
+    assert (reports / "figures" / f"attacks-{RCIG}-threshold.png").exists()
     assert "2 of 2" in (reports / "tables" / "hardness.md").read_text()
-    assert (reports / "figures" / f"study-{STUDY}.png").exists()
+    assert (reports / "figures" / f"study-{STUDY}-seconds_per_step.png").exists()
     assert (reports / "index.html").read_text().count("data:image/webp;base64,") >= 2
 
 
