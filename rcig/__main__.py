@@ -1,7 +1,9 @@
 """The command `rcig`, which is also `python -m rcig`: the verbs of the library."""
 
 import argparse
+import os
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,19 @@ from rcig.errors import ParamsError, StoreError
 from rcig.sets import DistilledSet, card
 
 SET = "name of a distilled set, or path of its .npz file or of an export"
+FIX = "add --dataset NAME to `python -m rcig judge`"
 REAL = "folder of a folder for each class, .npz file or local Hugging Face dataset, see docs/datasets.md"
 
 
 def main() -> None:
     """What the command line asks for. Wrong arguments end it with status 2, a foreseen error with one line and 1."""
     given = _parser().parse_args()
-    guarded(given.verb, given)
+    try:
+        guarded(given.verb, given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has stopped, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def add(given: argparse.Namespace) -> None:
@@ -40,8 +48,15 @@ def distil(given: argparse.Namespace) -> None:
 
 
 def judge(given: argparse.Namespace) -> None:
+    from rcig.api import YOURS  # which needs JAX
+
     distilled = _ours_or_theirs(given)
     own = distilled.meta.get("own", {}).get("path")
+    if given.dataset is None and own is None and distilled.meta["dataset"] == YOURS:
+        raise ParamsError(
+            f"{given.set}: was distilled from arrays, which are kept nowhere; add --dataset NAME, or judge it in Python:"
+            " rcig.judge(rcig.load(SET), (images, labels))"
+        )
     on = given.dataset or (Path(own) if own else distilled.meta["dataset"])
     found = rcig.judge(distilled, on, given.protocol, width=given.width, networks=given.networks)
     print(f"{given.set}: test accuracy {_percent(found)}")
@@ -54,17 +69,22 @@ def _ours_or_theirs(given: argparse.Namespace) -> DistilledSet:
         if not said:
             return rcig.load(given.set, seed=given.seed)
     except StoreError:
-        if given.dataset is None or not Path(given.set).exists():
+        if not Path(given.set).exists():
             raise
     if given.dataset is None:
-        raise ParamsError(f"{given.set}: a set of others, of which dataset? add --dataset NAME")
+        raise ParamsError(f"{given.set}: no whole set of ours; of which dataset is it, if it is one of others? {FIX}")
     return rcig.read(given.set, given.dataset, seed=given.seed or 0, **said)
 
 
 def show(given: argparse.Namespace) -> None:
     from rcig import exporting
 
-    distilled = rcig.load(given.set)
+    try:
+        distilled = rcig.load(given.set)
+    except StoreError:
+        if not Path(given.set).exists():
+            raise
+        raise ParamsError(f"{given.set}: no whole set of ours; one of others is not shown but judged; {FIX}") from None
     summary = Path("results/distill") / given.set / "summary.json"
     print(card(distilled, store.load_json(summary) if summary.exists() else None))
     accuracy = exporting.recorded(given.set, distilled.meta["seeds"][0])

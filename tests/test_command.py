@@ -1,6 +1,7 @@
 """The command `rcig`: its verbs, how they end, and that they and the library need nothing of the pipeline."""
 
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
@@ -55,12 +56,15 @@ def test_from_images_to_accuracy(
     assert (folder / "again" / "set.npz").read_bytes() == (folder / "set" / "set.npz").read_bytes()
 
 
-def test_what_is_judged_on_what(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_judged_on_what(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Ours on their own dataset where none is named, on which theirs must be; a set of others is read as it is said."""
     asked: list[object] = []
     ours = rcig.distil(*spots(60, 0), "random_real")
     rcig.export(ours, "ours")
     rcig.export(ours._replace(meta=ours.meta | {"own": {"path": "leaves"}}), "own")
+    rcig.export(ours._replace(meta=ours.meta | {"dataset": "digits"}), "named")
     (folder / "theirs.pt").touch()
 
     def judge(distilled: object, on: object, protocol: str, **settings: int) -> Accuracy:
@@ -74,7 +78,7 @@ def test_what_is_judged_on_what(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(rcig, "judge", judge, raising=False)
     monkeypatch.setattr(rcig, "read", read, raising=False)
     for more in (
-        ("ours",),
+        ("named",),
         ("ours", "--dataset", "digits"),
         ("own",),
         ("theirs.pt", "--dataset", "digits"),
@@ -84,7 +88,7 @@ def test_what_is_judged_on_what(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     settings = {"width": 128, "networks": 2}
     on_digits = ("digits", "loo2023", settings)
     assert asked == [
-        ("yours", "loo2023", settings),
+        on_digits,
         on_digits,
         (Path("leaves"), "loo2023", settings),
         ("theirs.pt", "digits", {"seed": 0}),
@@ -92,16 +96,23 @@ def test_what_is_judged_on_what(folder: Path, monkeypatch: pytest.MonkeyPatch) -
         ("ours/set.npz", "digits", {"seed": 0, "space": "kornia_zca", "labels": "logits"}),
         on_digits,
     ]
-    for arguments in (("theirs.pt",), ("nothing.npz", "--dataset", "digits"), ("theirs.pt", "--space", "ours")):
+    for arguments, message in (
+        (("theirs.pt",), "add --dataset NAME"),
+        (("theirs.pt", "--space", "ours"), "add --dataset NAME"),
+        (("nothing.npz", "--dataset", "digits"), "no such file"),
+        (("ours",), "was distilled from arrays, which are kept nowhere; add --dataset NAME"),
+    ):
         with pytest.raises(SystemExit) as ended:
             call(monkeypatch, "judge", *arguments)
         assert ended.value.code == 1
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("show", "nothing.npz"), "nothing.npz: no such file"),
+        (("show", "mine.npz"), "mine.npz: no whole set of ours; one of others is not shown but judged; add --dataset"),
         (
             ("export", "nothing.npz", "set.pt"),
             "set.pt: an export is a folder, whose set.npz every tool reads; name ",
@@ -145,6 +156,18 @@ def test_wrong_arguments_are_status_2(
         call(monkeypatch, *arguments)
     assert ended.value.code == 2
     assert "usage: rcig" in capsys.readouterr().err
+
+
+def test_a_reader_that_stops_ends_it_without_a_word(folder: Path) -> None:
+    """As `rcig show SET | head` does."""
+    rcig.export(rcig.distil(*spots(60, 0), "random_real"), "set")
+    command = [sys.executable, "-c", "from rcig.__main__ import main; main()", "show", "set"]
+    read, write = os.pipe()
+    os.close(read)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=environment)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("verb", ["add", "distil", "judge", "show", "export"])

@@ -129,6 +129,8 @@ def _numbered(path: Path, found: Found) -> tuple[dict[str, np.ndarray], list[str
         return {
             part: np.array([number[str(label)] for label in labels], np.int32) for part, labels in raw.items()
         }, readable(keys)
+    if max(labels.max() for labels in raw.values()) > np.iinfo(np.int64).max:
+        raise DataError(f"{path}: a class number is larger than 64 bits with a sign can hold; number the classes anew")
     numbers = np.unique(np.concatenate([labels.astype(np.int64) for labels in raw.values()]))
     return {part: np.searchsorted(numbers, labels).astype(np.int32) for part, labels in raw.items()}, [
         str(number) for number in numbers

@@ -76,7 +76,7 @@ def _file(path: Path, data: Data, seed: int) -> Found:
 
 
 def _folder(folder: Path, data: Data, seed: int) -> Found:
-    files = pictures.natural_order(path for path in folder.rglob("*") if path.is_file())
+    files = pictures.natural_order(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
     here = [path for path in files if path.parent == folder]
     if any(re.fullmatch(r"images.*\.pt", path.name) for path in here):
         return tensors(here)
@@ -89,6 +89,10 @@ def _folder(folder: Path, data: Data, seed: int) -> Found:
         return _file(_only(several), data, seed)
     images, labels, kind = pictures.of_folder(folder, files, data)
     return Found(images, labels, space="bytes", kind=kind)
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def npz(path: Path) -> Found:
