@@ -54,8 +54,8 @@ def judge(given: argparse.Namespace) -> None:
     own = distilled.meta.get("own", {}).get("path")
     if given.dataset is None and own is None and distilled.meta["dataset"] == YOURS:
         raise ParamsError(
-            f"{given.set}: was distilled from arrays, which are kept nowhere; add --dataset NAME, or judge it in Python:"
-            " rcig.judge(rcig.load(SET), (images, labels))"
+            f"{given.set}: was distilled from arrays, which are kept nowhere; add --dataset NAME, or in"
+            " Python: rcig.judge(rcig.load(SET), (images, labels))"
         )
     on = given.dataset or (Path(own) if own else distilled.meta["dataset"])
     found = rcig.judge(distilled, on, given.protocol, width=given.width, networks=given.networks)

@@ -429,7 +429,7 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "unseen class": ({"train_labels": TRAIN[1] % 2}, "x.npz train: no image of 2"),
     "names": ({"class_names": np.array(["a", "b"])}, "names 2 classes, its labels go from 0 to 2"),
     "names of one": ({"class_names": np.array(3)}, r"expected class_names as text \(C,\)"),
-    "too large": ({"train_labels": TRAIN[1].astype(np.uint64) + np.uint64(2**63)}, "larger than 64 bits with a sign can hold"),
+    "too large": ({"train_labels": np.full(12, 2**63, np.uint64)}, "is larger than 64 bits with a sign can hold"),
     "mixed": ({"test_labels": np.array(CLASSES)[TRAIN[1]]}, "text in one part and numbers in another"),
 }
 
