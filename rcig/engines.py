@@ -1,0 +1,192 @@
+"""What runs jobs: this machine, or a cluster by Ray. In which order they run is the head's to say, see rcig.jobs."""
+
+import io
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Set
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from filelock import FileLock, Timeout
+
+from rcig import store
+from rcig.errors import Foreseen
+from rcig.jobs import Head, Job, perform
+
+CLONES = Path(".cache/jobs")
+"""of the head, and in the home folder of other machines: clones in which jobs run, and results on their way"""
+TRIES = 3
+"""of a job whose machine died"""
+
+
+class LostError(Exception):
+    """The machine that ran a job is gone; the job may run on another."""
+
+
+class Engine(Protocol):
+    """Runs jobs somewhere, beside each other."""
+
+    slots: int
+    """how many it is given at a time"""
+
+    def submit(self, job: Job) -> "Future[Path]":
+        """The file of the result, in time; or Foreseen where the stage failed, or LostError."""
+        ...
+
+
+class Made(NamedTuple):
+    """What came of a run."""
+
+    taken: list[str]
+    failed: dict[str, str]
+    """stage -> why"""
+
+
+def run(head: Head, engine: Engine, wanted: list[str], told: Callable[[str], None]) -> Made:
+    """Make all stale stages, or those that are wanted and what they follow, each when those before it are made.
+
+    What was taken in is in dvc.lock: a run that was stopped goes on where it was. What follows a stage that failed does
+    not run.
+    """
+    start, made = time.monotonic(), Made([], {})
+    running: dict[Future[Path], str] = {}
+    tries: dict[str, int] = {}
+    while True:
+        for name in ready(head, wanted, {*running.values()}):
+            if name not in made.failed and len(running) < engine.slots:
+                running[engine.submit(head.job(name))] = name
+        if not running:
+            return made
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            name = running.pop(future)
+            tries[name] = tries.get(name, 0) + 1
+            try:
+                result = future.result()
+                said = head.take(result)
+                result.unlink()
+                made.taken.append(name)
+            except LostError as error:
+                said = f"{name}: its machine is gone ({error}), {tries[name]} of {TRIES} tries"
+                if tries[name] == TRIES:
+                    made.failed[name] = said
+            except Foreseen as error:
+                said = made.failed[name] = str(error)
+            minutes = (time.monotonic() - start) / 60
+            counts = f"{len(made.taken)} done, {len(running)} running, {len(made.failed)} failed, {minutes:.1f} minutes"
+            told(f"{said} [{counts}]")
+
+
+def ready(head: Head, wanted: list[str], running: Set[str] = frozenset()) -> list[str]:
+    """The stale stages, all or those that are wanted and what they follow, that follow no stale or running one."""
+    stale = head.stale()
+    before = {name: head.before(name) for name in {*stale, *wanted}}
+    needed = set(wanted).union(*(before[name] for name in wanted)) or set(stale)
+    return [name for name in stale if name in needed - running and not before[name] & {*stale, *running}]
+
+
+@contextmanager
+def free_clone(folder: Path) -> Iterator[Path]:
+    """A folder for a clone in that folder, in which no other process works until the block ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count():
+        lock = FileLock(folder / f"{number}.lock", thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        with lock:
+            yield folder / str(number)
+        return
+
+
+class Local:
+    """Clones on this machine."""
+
+    def __init__(self, head: Head, slots: int) -> None:
+        self.root, self.slots = head.root, slots
+        self._pool = ThreadPoolExecutor(slots)
+
+    def submit(self, job: Job) -> Future[Path]:
+        return self._pool.submit(self._perform, job)
+
+    def _perform(self, job: Job) -> Path:
+        result = result_of(self.root, job)
+        perform_here(self.root, job, result)
+        return result
+
+
+def perform_here(root: Path, job: Job, result: Path) -> None:
+    """Run a job of the head `root` in a clone on this machine."""
+    with free_clone(root / CLONES) as clone:
+        perform(job, str(root), lambda path: (root / path).open("rb"), clone, result)
+
+
+def result_of(root: Path, job: Job) -> Path:
+    """Where the head keeps a result until it is taken in."""
+    return root / CLONES / f"{job.stage.replace('@', '-')}.tar"
+
+
+class Cluster:
+    """Ray's cluster at an address: auto, HOST:PORT, or local for one that ends with this process.
+
+    Each job has so many cores and GPUs of a machine. Machines need the environment of the lock file, and neither a
+    folder that they share nor access to the head's repository: code and files travel by Ray.
+    """
+
+    slots = 10**4
+
+    def __init__(self, head: Head, address: str, cores: float, gpus: float) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise Foreseen("Ray is not installed; `pip install ray`, or leave out --address") from None
+        self.ray, self.root = ray, head.root
+        module = {"py_modules": [str(Path(__file__).parent)]}
+        given = None if address == "local" else address
+        try:
+            ray.init(given, runtime_env=module, logging_level="warning", log_to_driver=False)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise Foreseen(
+                f"--address {address}: no cluster of Ray answers there ({said}); `ray start --head`"
+            ) from None
+        self._run = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=0)(on_machine)
+        self._bundle = ray.put(head.bundle())
+        self._files: dict[str, Any] = {}
+
+    def submit(self, job: Job) -> Future[Path]:
+        for path, md5 in job.needs.items():
+            if md5 not in self._files:
+                self._files[md5] = self.ray.put((self.root / path).read_bytes())
+        files = {path: self._files[md5] for path, md5 in job.needs.items()}
+        found: Future[Path] = Future()
+        self._run.remote(job, [self._bundle], files).future().add_done_callback(
+            lambda ended: self._settle(job, ended, found)
+        )
+        return found
+
+    def _settle(self, job: Job, ended: "Future[bytes]", found: Future[Path]) -> None:
+        errors = self.ray.exceptions
+        try:
+            result = result_of(self.root, job)
+            store.atomic_write(result, ended.result())
+            found.set_result(result)
+        except errors.RayTaskError as error:
+            found.set_exception(error.cause if isinstance(error.cause, Foreseen) else Foreseen(f"{job.stage}: {error}"))
+        except errors.RayError as error:
+            found.set_exception(LostError(" ".join(str(error).split())[:120]))
+        except BaseException as error:
+            found.set_exception(error)
+
+
+def on_machine(job: Job, bundle: list[Any], files: Mapping[str, Any]) -> bytes:
+    """Run a job on a machine of the cluster -> its result. Of the files, what a clone has is not sent again."""
+    import ray
+
+    with free_clone(Path.home() / CLONES) as clone:
+        result, source = clone.with_suffix(".tar"), clone.with_suffix(".bundle")
+        store.atomic_write(source, ray.get(bundle[0]))
+        perform(job, str(source), lambda path: io.BytesIO(ray.get(files[path])), clone, result)
+        return result.read_bytes()

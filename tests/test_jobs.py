@@ -1,0 +1,343 @@
+"""Jobs: stages that run in other clones, and what the head takes in of their results."""
+
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from workspaces import (
+    ENVIRONMENT,
+    ROOT,
+    STUB,
+    copy_pipeline,
+    once,
+    ran,
+    read_settings,
+    run,
+    save_settings,
+    sections,
+    yaml,
+)
+
+from rcig import engines, jobs, lock
+from rcig.errors import Foreseen, ParamsError, StoreError
+
+FIRST, SECOND = "mnist_sample-ipc1-rcig", "mnist_sample-ipc1-random_real"
+DISTILL = f"distill@{FIRST}"
+
+
+def make(workspace: Path) -> None:
+    """A repository with two experiments whose plan and raw arrays are made, and whose stages compute nothing."""
+    copy_pipeline(workspace)
+    for stage in yaml.load((workspace / "dvc.yaml").read_text())["stages"].keys() - {"plan"}:
+        lines = (
+            f"sys.argv = ['python', '-m', 'stages.{stage}', *sys.argv[1:]]",
+            f"runpy.run_path({str(STUB / 'python')!r})",
+        )
+        (workspace / "stages" / f"{stage}.py").write_text("\n".join(["import runpy, sys", *lines]))
+    digits = read_settings()["shared"]["digits"]
+    save_settings(workspace, sections(experiments={name: digits[name] for name in (FIRST, SECOND)}))
+    run(workspace, "git", "init", "-q")
+    run(workspace, "dvc", "init", "-q")
+    shutil.copy(ROOT / ".dvc" / "config", workspace / ".dvc" / "config")
+    (workspace / "released").mkdir()
+    ran(workspace, "plan", "preprocess")
+    commit(workspace)
+
+
+def commit(workspace: Path) -> None:
+    (workspace / ".gitignore").open("a").write("/ran.txt\n")
+    run(workspace, "git", "add", ".")
+    run(workspace, "git", "commit", "-q", "-m", "as it stands")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return once(tmp_path_factory, "jobs", make)
+
+
+@pytest.fixture
+def workspace(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    copied = tmp_path / "head"
+    shutil.copytree(made, copied, symlinks=True)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    return copied
+
+
+def performed(workspace: Path, stage: str, clone: str = "clone") -> Path:
+    """The file of a stage's result, run in a clone beside the workspace."""
+    result = workspace.parent / f"{clone}.tar"
+    job = jobs.Head(workspace).job(stage)
+    jobs.perform(job, str(workspace), lambda path: (workspace / path).open("rb"), workspace.parent / clone, result)
+    return result
+
+
+def test_a_result_from_another_clone_is_as_if_it_was_made_here(workspace: Path) -> None:
+    result = performed(workspace, DISTILL)
+    head = jobs.Head(workspace)
+    assert DISTILL in head.stale()
+    assert head.take(result).startswith(f"{DISTILL}: taken in")
+    assert DISTILL not in jobs.Head(workspace).stale()
+    assert DISTILL not in ran(workspace)
+    (workspace / f"artifacts/distilled/{FIRST}.npz").unlink()
+    run(workspace, "dvc", "checkout", f"artifacts/distilled/{FIRST}.npz")
+    assert jobs.Head(workspace).take(result) == f"{DISTILL}: taken in before"
+
+
+def test_all_that_is_stale_is_made_in_the_order_of_the_graph(workspace: Path, tmp_path: Path) -> None:
+    serial = tmp_path / "serial"
+    shutil.copytree(workspace, serial, symlinks=True)
+    ran(serial)
+    told: list[str] = []
+    head = jobs.Head(workspace)
+    found = engines.run(head, engines.Local(head, 2), [], told.append)
+    assert found.failed == {}
+    assert len(told) == len(found.taken)
+    assert found.taken.index(f"evaluate@{FIRST}") > found.taken.index(DISTILL)
+    assert ran(workspace) == ["report"], "which reads all results, and is no job"
+    assert lock.at(workspace) == lock.at(serial)
+    assert list((workspace / engines.CLONES).glob("*.tar")) == []
+    assert engines.run(jobs.Head(workspace), engines.Local(head, 2), [], told.append).taken == []
+
+
+def test_only_what_is_wanted_and_what_it_follows(workspace: Path) -> None:
+    head = jobs.Head(workspace)
+    assert engines.ready(head, [f"evaluate@{FIRST}"]) == [DISTILL]
+    assert engines.ready(head, [f"evaluate@{FIRST}"], {DISTILL}) == []
+    assert {DISTILL, f"distill@{SECOND}"} <= set(engines.ready(head, []))
+
+
+def test_what_follows_a_failed_stage_does_not_run(workspace: Path) -> None:
+    head = jobs.Head(workspace)
+    engine = engines.Local(head, 1)
+    submit = engine.submit
+
+    def failing(job: jobs.Job) -> Any:
+        if job.stage == DISTILL:
+            return submit(job._replace(stage="distill@nothing"))
+        return submit(job)
+
+    engine.submit = failing  # type: ignore[method-assign]
+    found = engines.run(head, engine, [], lambda line: None)
+    assert list(found.failed) == [DISTILL]
+    assert "distill@nothing: failed in" in found.failed[DISTILL]
+    assert f"evaluate@{SECOND}" in found.taken
+    assert f"evaluate@{FIRST}" not in found.taken
+
+
+def test_a_job_whose_machine_died_runs_again(workspace: Path) -> None:
+    head, asked = jobs.Head(workspace), []
+    engine = engines.Local(head, 1)
+    submit = engine.submit
+
+    def dying(job: jobs.Job) -> Any:
+        asked.append(job.stage)
+        if len(asked) < engines.TRIES or job.stage != DISTILL:
+            ended: Any = engines.Future()
+            ended.set_exception(engines.LostError("gone"))
+            return ended
+        return submit(job)
+
+    engine.submit = dying  # type: ignore[method-assign]
+    assert engines.run(head, engine, [DISTILL], lambda line: None).taken == [DISTILL]
+    assert asked == [DISTILL] * engines.TRIES
+    asked.clear()
+    lost = engines.run(head, engine, [f"distill@{SECOND}"], lambda line: None)
+    assert "3 of 3 tries" in lost.failed[f"distill@{SECOND}"]
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def other_settings(workspace: Path) -> None:
+    edit(workspace / "params.yaml", "steps: 1000", "steps: 1001")
+    ran(workspace, "plan")
+
+
+def other_code(workspace: Path) -> None:
+    edit(workspace / "rcig/inner.py", "\nclass ", "\nNEW = 1\n\n\nclass ")
+    ran(workspace, "plan")
+
+
+def other_data(workspace: Path) -> None:
+    path = workspace / "artifacts/data/mnist_sample/train.npz"
+    path.write_text("other")
+    entries = lock.at(workspace)
+    (out,) = (one for one in entries["preprocess@mnist_sample"]["outs"] if one["path"].endswith("train.npz"))
+    with path.open("rb") as file:
+        out["md5"] = lock.md5_of(file)
+    (workspace / "dvc.lock").write_text(lock.written(entries))
+
+
+def removed(workspace: Path) -> None:
+    digits = read_settings()["shared"]["digits"]
+    save_settings(workspace, sections(experiments={SECOND: digits[SECOND]}))
+    ran(workspace, "plan")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (other_settings, f"made of another stages.distill.{FIRST}; settings or code were changed since"),
+        (other_code, f"made of another stages.distill.{FIRST}; settings or code were changed since"),
+        (other_data, "made of another artifacts/data/mnist_sample/train.npz; what it reads was made anew since"),
+        (removed, "no such stage is planned here"),
+    ],
+)
+def test_a_result_of_something_else_is_refused(workspace: Path, change: Callable[[Path], None], message: str) -> None:
+    result = performed(workspace, DISTILL)
+    change(workspace)
+    before = (workspace / "dvc.lock").read_bytes()
+    with pytest.raises(jobs.RefusedError, match=message):
+        jobs.Head(workspace).take(result)
+    assert (workspace / "dvc.lock").read_bytes() == before
+    assert not (workspace / f"artifacts/distilled/{FIRST}.npz").exists()
+
+
+def test_of_two_results_the_first_stays(workspace: Path) -> None:
+    result = performed(workspace, DISTILL)
+    other = rewritten(result, workspace.parent / "other.tar", content=b"as good")
+    head = jobs.Head(workspace)
+    head.take(result)
+    assert head.take(other) == f"{DISTILL}: made before by another run, whose result stays"
+    assert (workspace / f"artifacts/distilled/{FIRST}.npz").read_bytes() != b"as good"
+
+
+def rewritten(result: Path, path: Path, content: bytes | None = None, **renamed: str) -> Path:
+    """A result with another content of its set, as its entry says; or with members of other names."""
+    with tarfile.open(result) as archive:
+        members = {one.name: archive.extractfile(one).read() for one in archive.getmembers()}  # type: ignore[union-attr]
+    header = json.loads(members.pop(jobs.HEADER))
+    if content is not None:
+        out = next(out for out in header["entry"]["outs"] if out["path"].endswith(".npz"))
+        members[out["path"]] = content
+        out |= {"md5": lock.md5_of(io.BytesIO(content)), "size": len(content)}
+    for old, new in renamed.items():
+        out = next(out for out in header["entry"]["outs"] if out["path"].endswith(old))
+        members = {new if name == out["path"] else name: data for name, data in members.items()}
+        out["path"] = new
+    with tarfile.open(path, "w") as archive:
+        for name, data in {jobs.HEADER: json.dumps(header).encode(), **members}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def test_outputs_are_written_only_where_those_of_the_stage_lie(workspace: Path) -> None:
+    result = performed(workspace, DISTILL)
+    for place in ("../out.npz", "rcig/inner.py", "/tmp/out.npz"):
+        evil = rewritten(result, workspace.parent / "evil.tar", npz=place)
+        with pytest.raises(jobs.RefusedError, match=r"dvc\.yaml has other outputs"):
+            jobs.Head(workspace).take(evil)
+    assert not (workspace.parent / "out.npz").exists()
+
+
+def files_of(workspace: Path) -> list[Path]:
+    return sorted(path for path in workspace.rglob("*") if path.is_file() and ".dvc" not in path.parts)
+
+
+def test_half_a_result_leaves_nothing_behind(workspace: Path) -> None:
+    result = performed(workspace, DISTILL)
+    content = result.read_bytes()
+    with tarfile.open(result) as archive:
+        last = archive.getmembers()[-1].offset_data
+    flipped = content[:last] + bytes([content[last] ^ 1]) + content[last + 1 :]
+    before = files_of(workspace)
+    cut = workspace.parent / "cut.tar"
+    for damaged in (content[: last + 1], content[: last // 2], flipped, b"", b"no archive"):
+        cut.write_bytes(damaged)
+        with pytest.raises(StoreError):
+            jobs.Head(workspace).take(cut)
+    assert files_of(workspace) == before
+    with pytest.raises(StoreError, match="no such file"):
+        jobs.Head(workspace).take(workspace.parent / "none.tar")
+
+
+def test_a_full_disk_leaves_nothing_half(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = performed(workspace, DISTILL)
+    copied, count = jobs._copied, []
+
+    def full(*given: Any) -> Any:
+        count.append(1)
+        if len(count) == 2:
+            raise OSError(28, "No space left on device")
+        return copied(*given)
+
+    monkeypatch.setattr(jobs, "_copied", full)
+    before = (workspace / "dvc.lock").read_bytes()
+    with pytest.raises(StoreError, match="no room to write it"):
+        jobs.Head(workspace).take(result)
+    assert (workspace / "dvc.lock").read_bytes() == before
+    assert not (workspace / f"artifacts/distilled/{FIRST}.npz").exists()
+    assert not (workspace / f"results/distill/{FIRST}/summary.json").exists()
+
+
+def test_what_is_not_committed_is_no_job(workspace: Path) -> None:
+    edit(workspace / "rcig/inner.py", "\nclass ", "\nNEW = 1\n\n\nclass ")
+    with pytest.raises(Foreseen, match=r"rcig/inner.py: not committed"):
+        jobs.Head(workspace).job(DISTILL)
+    with pytest.raises(ParamsError, match="'report': no stage that runs elsewhere"):
+        jobs.Head(workspace).job("report")
+
+
+def test_a_stage_whose_files_are_missing_is_no_job(workspace: Path) -> None:
+    (workspace / "artifacts/data/mnist_sample/train.npz").unlink()
+    with pytest.raises(Foreseen, match=r"train.npz: distill@.* needs it and it is not here"):
+        jobs.Head(workspace).job(DISTILL)
+
+
+def test_a_clone_is_brought_to_the_commit_of_the_next_job(workspace: Path) -> None:
+    performed(workspace, DISTILL)
+    other_settings(workspace)
+    commit(workspace)
+    result = performed(workspace, DISTILL)
+    assert jobs.Head(workspace).take(result).startswith(f"{DISTILL}: taken in")
+
+
+def test_the_command_on_files(workspace: Path) -> None:
+    """As the jobs of a batch system do it."""
+    listed = run(workspace, "python", "-m", "stages.cluster", "--list", f"evaluate@{FIRST}")
+    assert listed.split() == [DISTILL]
+    said = run(workspace, "python", "-m", "stages.cluster", "--one", "distill@x", "--return", "x.tar", fails=True)
+    assert "error: 'distill@x': no stage that runs elsewhere" in said
+    result = performed(workspace, DISTILL)
+    assert f"{DISTILL}: taken in" in run(workspace, "python", "-m", "stages.cluster", "--take", str(result))
+    said = run(workspace, "python", "-m", "stages.cluster", "evaluate@y", fails=True)
+    assert "unknown stage 'evaluate@y'; known: " in said
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_a_machine_ends_as_a_serial_run(workspace: Path, tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray")
+    machines = pytest.importorskip("ray.cluster_utils").Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    second = machines.add_node(num_cpus=1)
+    serial = tmp_path / "serial"
+    shutil.copytree(workspace, serial, symlinks=True)
+    ran(serial)
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        if len(told) == 2:
+            machines.remove_node(second, allow_graceful=False)
+
+    try:
+        head = jobs.Head(workspace)
+        found = engines.run(head, engines.Cluster(head, machines.address, cores=1, gpus=0), [], tell)
+    finally:
+        ray.shutdown()
+        machines.shutdown()
+    assert found.failed == {}
+    assert ran(workspace) == ["report"]
+    assert lock.at(workspace) == lock.at(serial)
+    for path in (serial / "results").rglob("*.json"):
+        assert (workspace / path.relative_to(serial)).read_bytes() == path.read_bytes()
