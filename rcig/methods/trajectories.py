@@ -80,7 +80,7 @@ class Settings(Descent):
     learned_rate: Annotated[float, POSITIVE] = 0.01
     """of students, at the start (papers: 0.01); the file of a set says what it has become in the end"""
     rate_learning_rate: Annotated[float, POSITIVE] = 0.1
-    """of the logarithm of that rate (papers: 1e-7 to 1e-5 of the rate itself, which is 1e-3 to 0.1 at a rate of 0.01)"""
+    """of the logarithm of that rate (papers: 1e-7 to 1e-5 of the rate itself, which is 1e-3 to 0.1 at a rate 0.01)"""
 
     def __post_init__(self) -> None:
         first = self.max_start_epoch if self.early_max_start_epoch is None else self.early_max_start_epoch
@@ -145,7 +145,7 @@ def make(settings: Settings, setup: Setup) -> Method[State, Segment, Rated]:
         if settings.learn_labels:
             last = jnp.asarray(found.weights[0, -1])
             initial = initial._replace(labels=net.apply({"params": unravel(last)}, initial.images))
-        log_rate = jnp.log(jnp.asarray(settings.learned_rate))
+        log_rate = jnp.log(jnp.asarray(settings.learned_rate, initial.images.dtype))
         return State(outer.start(key, initial), log_rate, rates.init(log_rate))
 
     def step(key: jax.Array, state: State, segment: Segment) -> tuple[State, Info]:
