@@ -1,6 +1,6 @@
 """experts EXPERTS: weights of networks after every epoch on real images, which experiments of mtt need.
 
-They are kept in artifacts/experts/NAME.npz and never pushed to a remote, as they are large; their size is said first.
+They are kept in artifacts/experts/NAME.npz, neither cached nor pushed as they are large; their size is said first.
 
 Example: python -m stages.experts mnist
 """

@@ -106,7 +106,7 @@ def make(entry: Entry, real: Real, checkpoints: Path, path: Path) -> None:
 def _say_size(path: Path, shape: tuple[int, int, int]) -> None:
     size = 4 * np.prod(shape)
     words = f"{path}: {shape[0]} trajectories of {shape[1]} times {shape[2]:,} weights, {size / MIB:,.1f} MiB"
-    print(f"{words}, not pushed to any remote", file=sys.stderr, flush=True)
+    print(f"{words}, which stay on this machine", file=sys.stderr, flush=True)
     if (free := shutil.disk_usage(Path()).free) < 2 * size:  # while they are put together they are there twice
         raise StoreError(f"{words}, twice while it is made; {free / MIB:,.1f} MiB are free; lower trajectories")
 
