@@ -43,7 +43,7 @@ NEEDS = f"{experts.FOLDER}/"
 MOMENTUM = 0.5
 """of all descents"""
 GROWTH = 0.1
-"""part of the steps in which the last start epoch grows"""
+"""part of the steps in which the last start epoch grows, or a fifth in some published settings"""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Settings(Descent):
     """Defaults are those of the published commands; they differ by dataset and images per class."""
 
     learning_rate: Annotated[float, POSITIVE] = 1000.0
-    """images, descent with momentum 0.5 (paper: 100 to 1e5; DATM's paper: 100 to 1e4)"""
+    """images, descent with momentum 0.5 (papers: MTT 1000, DATM 50 to 1000)"""
     learning_rate_floor: Annotated[float, FRACTION] = 1.0
     """the cosine schedule ends at this fraction of the learning rates; 1 keeps them constant (papers)"""
     learn_labels: bool = False
@@ -63,7 +63,7 @@ class Settings(Descent):
     architecture: Literal["conv", "narrow_in"] = "narrow_in"
     """of experts and students (papers: narrow_in of width 128)"""
     inner_steps: Annotated[int, POSITIVE] = 20
-    """of a student (papers: 20 to 80)"""
+    """of a student (papers: 20 to 100)"""
     inner_batch_size: Annotated[int, POSITIVE] | None = None
     """distilled images of a student's step; null: all"""
     augment: bool = True
@@ -73,10 +73,10 @@ class Settings(Descent):
     min_start_epoch: Annotated[int, NOT_NEGATIVE] = 0
     """of an expert, that students start from (papers: MTT 0, DATM 0 to 40)"""
     max_start_epoch: Annotated[int, NOT_NEGATIVE] = 19
-    """the last one (papers: 1 to 59)"""
+    """the last one (papers: MTT 9 to 19, DATM 3 to 59)"""
     early_max_start_epoch: Annotated[int, NOT_NEGATIVE] | None = None
     """the last one of the first step, which grows evenly to max_start_epoch over a tenth of the steps; null: it is
-    max_start_epoch at once (papers: MTT null, DATM half of it)"""
+    max_start_epoch at once (papers: MTT null, DATM about half of it)"""
     learned_rate: Annotated[float, POSITIVE] = 0.01
     """of students, at the start (papers: 0.01); the file of a set says what it has become in the end"""
     rate_learning_rate: Annotated[float, POSITIVE] = 0.1
