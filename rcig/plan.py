@@ -31,6 +31,7 @@ from rcig.judging.membership import Attack
 from rcig.judging.subject import Judged
 from rcig.methods import basis as bases
 from rcig.methods import registry
+from rcig.methods.experts import Experts
 from rcig.run.settings import Loop, Run, Study
 
 MIRRORED = 1000
@@ -82,6 +83,8 @@ class Params:
     """those that are attacked"""
     score: dict[str, Any]
     """those that score the hardness of training images"""
+    experts: dict[str, Experts]
+    """networks whose training on real images is to be matched"""
     studies: dict[str, Any]
 
 
@@ -134,9 +137,13 @@ def _make(params: Params, root: Path) -> dict[str, Any]:
         known(f"full_dataset.{name}", "dataset", name, params.datasets)
         if not 0 <= full.seed < 2**32:
             raise ParamsError(f"full_dataset.{name}.seed: expected seed from 0 to below 2**32, got {full.seed}")
+    for name, trained in params.experts.items():
+        known(f"experts.{name}.dataset", "dataset", trained.dataset, params.datasets)
+        if trained.seed < 0:
+            raise ParamsError(f"experts.{name}.seed: expected seed from 0 on, got {trained.seed}")
     asked = {stage: list(_asked_for(params, stage)) for stage in ("cross_arch", "attack", "score")}
     for name in experiments:
-        _check_needs(f"experiments.{name}", name, experiments, asked["score"], root)
+        _check_needs(f"experiments.{name}", name, experiments, asked["score"], params.experts, root)
 
     def entry(settings: dict[str, Any], *modules: str) -> dict[str, Any]:
         return {"settings": settings, "modules": modules, "code": fingerprint.of(modules, root)}
@@ -162,6 +169,13 @@ def _make(params: Params, root: Path) -> dict[str, Any]:
             {
                 name: {"dataset": datasets[name], "full_dataset": dataclasses.asdict(full)}
                 for name, full in params.full_dataset.items()
+            },
+        ),
+        "experts": members(
+            "experts",
+            {
+                name: {"dataset": datasets[trained.dataset], "experts": dataclasses.asdict(trained)}
+                for name, trained in params.experts.items()
             },
         ),
         "distill": {
@@ -344,12 +358,15 @@ def _check(where: str, run: Run, dataset: Dataset) -> None:
             raise ParamsError(f"{where}.initialisation: {run.method} starts from no noise; set initialisation: real")
     elif not run.loop.steps:
         raise ParamsError(f"{where}.loop.steps: {run.method} learns nothing in 0 steps; give at least 1")
-    readers = [run.initialisation == "stored", run.hardness is not None, not member.starts]
-    if sum(readers) > 1:
-        raise ParamsError(f"{where}.needs: one file for both initialisation: stored and hardness; drop one of them")
-    if any(readers) and run.needs == NOTHING:
-        raise ParamsError(f"{where}.needs: missing; name the file with the set or the scores that it reads")
-    if not any(readers) and run.needs != NOTHING:
+    of_method = not member.starts or hasattr(file, "NEEDS")
+    readers = {"initialisation: stored": run.initialisation == "stored", "hardness": run.hardness is not None}
+    readers[f"method: {run.method}"] = of_method
+    given = [name for name, reads in readers.items() if reads]
+    if len(given) > 1:
+        raise ParamsError(f"{where}.needs: one file for both {' and '.join(given)}; drop one of them")
+    if given and run.needs == NOTHING:
+        raise ParamsError(f"{where}.needs: missing; name the file with the set, scores or experts that it reads")
+    if not given and run.needs != NOTHING:
         raise ParamsError(
             f"{where}.needs: nothing reads {run.needs}; set needs: {NOTHING}, or initialisation: stored, or hardness"
         )
@@ -406,17 +423,28 @@ def _check_parts(where: str, run: Run, evaluate: Evaluate) -> None:
 
 
 def _check_needs(
-    where: str, name: str, experiments: Mapping[str, Experiment], score: Iterable[str], root: Path
+    where: str,
+    name: str,
+    experiments: Mapping[str, Experiment],
+    score: Iterable[str],
+    experts: Mapping[str, Experts],
+    root: Path,
 ) -> None:
     """Raise ParamsError where the file that an experiment needs is none, or is of another dataset, or of itself."""
     run = experiments[name].run
+    file = registry.load(run.module)
     makers = {f"artifacts/distilled/{one}.npz": one for one in experiments}
     makers |= {f"artifacts/scores/{one}.npz": one for one in score}
-    folder, other = "artifacts/distilled/", "artifacts/scores/"
-    if run.hardness is not None:
-        folder, other = other, folder
-    if run.needs in makers and run.needs.startswith(other):
+    trained = {f"artifacts/experts/{one}.npz": of for one, of in experts.items()}
+    folder = "artifacts/scores/" if run.hardness is not None else getattr(file, "NEEDS", "artifacts/distilled/")
+    if run.needs in makers.keys() | trained.keys() and not run.needs.startswith(folder):
         raise ParamsError(f"{where}.needs: expected a file as those of {folder}, got {run.needs}; name one of these")
+    if run.needs in trained:
+        try:
+            file.fits(run.settings, trained[run.needs], run.dataset, run.width)
+        except ParamsError as error:
+            raise ParamsError(f"{where}.needs: {run.needs}: {error}") from None
+        return
     if run.needs not in makers:
         found = (root / run.needs).exists() if run.module == "external" else (root / run.needs).is_file()
         if not found and not (root / f"{run.needs}.dvc").is_file():

@@ -66,6 +66,7 @@ def settings_of(dataset: str, params: dict[str, Any]) -> dict[str, Any]:
             stage: {name: entry for name, entry in params[stage].items() if name in experiments}
             for stage in ("cross_arch", "attack", "score")
         },
+        "experts": {name: entry for name, entry in params["experts"].items() if entry["dataset"] == dataset},
         "studies": {},
     }
 

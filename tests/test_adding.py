@@ -64,7 +64,8 @@ def test_wherever_the_datasets_stand(text: str, workspace: Path) -> None:
     flow = ", ".join(f"{key}: {str(value).lower()}" for key, value in known.items())
     block = "\n    ".join(f"{key}: {str(value).lower()}" for key, value in known.items())
     others = "".join(
-        f"{name}: {{}}\n" for name in ("full_dataset", "experiments", "cross_arch", "attack", "score", "studies")
+        f"{name}: {{}}\n"
+        for name in ("full_dataset", "experiments", "cross_arch", "attack", "score", "experts", "studies")
     )
     text = others + text.replace("X", flow).replace("{Y}", block) + ("" if "sizes" in text else "sizes: {}\n")
     Path("params.yaml").write_text(text)

@@ -58,6 +58,7 @@ def make_stubbed(workspace: Path) -> None:
             "cross_arch": {name: experiments[name] for name in (RCIG, OTHER)},
             "attack": {RCIG: experiments[RCIG]},
             "score": {RCIG: experiments[RCIG]},
+            "experts": {"few": {"dataset": "mnist_sample", "width": 16, "trajectories": 2, "epochs": 5}},
             "studies": {STUDY: shared["studies"][STUDY]},
         },
     )
@@ -72,6 +73,7 @@ def make_stubbed(workspace: Path) -> None:
             *of(OF_ALL, *experiments),
             *of("cross_arch", RCIG, OTHER),
             *of(("attack", "score"), RCIG),
+            *of("experts", "few"),
             *of("study", STUDY),
             "report",
         ]
@@ -194,6 +196,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
             *of("describe", "mnist_sample"),
             *of(OF_ALL, RCIG, RANDOM, UNROLLED),
             *of(("cross_arch", "attack", "score"), RCIG),
+            *of("experts", "few"),
             *of("study", STUDY),
             "report",
         ],
@@ -249,7 +252,7 @@ RECORDS = {
     "study": "results/study/{}.csv",
 }
 """Where results say by what code they were made; arrays, pictures and the report do not."""
-UNMARKED = {"plan", "preprocess", "picture", "score", "report"}
+UNMARKED = {"plan", "preprocess", "picture", "score", "experts", "report"}
 
 
 def codes(path: Path) -> set[str]:
@@ -354,6 +357,7 @@ def small(settings: Settings) -> Settings:
         "cross_arch": {RCIG: rcig},
         "attack": {RCIG: rcig},
         "score": {RCIG: rcig},
+        "experts": {"few": {"dataset": "mnist_sample", "width": 4, "trajectories": 1, "epochs": 2}},
         "studies": {STUDY: study | {"grids": [{"backward_images": [5, None]}], "timing_steps": 1}},
     }
 

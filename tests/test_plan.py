@@ -69,7 +69,7 @@ def raw() -> dict[str, Any]:
         "sizes": content["sizes"],
         "full_dataset": {"mnist_sample": shared["full_dataset"]["mnist_sample"]},
         "experiments": experiments,
-        **{section: {} for section in ("cross_arch", "attack", "score")},
+        **{section: {} for section in ("cross_arch", "attack", "score", "experts")},
         "studies": shared["studies"],
     }
     return json.loads(json.dumps(sections))
@@ -88,7 +88,12 @@ def test_the_groups_are_those_of_the_papers_and_more() -> None:
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_group_of_the_catalogue_can_be_switched_on(group: str) -> None:
     sections = {section: {} for section in ("full_dataset", "cross_arch", "attack", "score", "studies")}
-    sections |= {"datasets": SHARED["datasets"], "sizes": read_settings()["sizes"], "experiments": SHARED[group]}
+    sections |= {
+        "experts": SHARED["experts"],
+        "datasets": SHARED["datasets"],
+        "sizes": read_settings()["sizes"],
+        "experiments": SHARED[group],
+    }
     judged = {"table3": ("cross_arch",), "mia": ("attack",), "digits": ("cross_arch", "attack", "score")}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -100,7 +105,7 @@ def test_every_group_of_the_catalogue_can_be_switched_on(group: str) -> None:
 
 def test_every_dataset_and_every_study_of_the_catalogue_can_be_switched_on() -> None:
     shared = SHARED
-    sections = {section: {} for section in ("experiments", "cross_arch", "attack", "score")}
+    sections = {section: {} for section in ("experiments", "cross_arch", "attack", "score", "experts")}
     stages = made(
         sections
         | {part: shared[part] for part in ("datasets", "studies")}
@@ -281,7 +286,7 @@ BAD = {
     "hardness without scores": (
         ["experiments", RCIG, "hardness"],
         {"strength": 1},
-        r"needs: missing; name the file with the set or the scores that it reads",
+        r"needs: missing; name the file with the set, scores or experts that it reads",
     ),
     "a set to start from and scores": (
         ["experiments", RCIG],
@@ -512,7 +517,7 @@ def test_an_unknown_method_is_never_random_real_images_under_its_name() -> None:
             resolved(method=method)
     for method, module in registry.METHODS.items():
         if module not in ("external", "stored"):
-            run = resolved(method=method).run
+            run = resolved(method=method, **({"needs": "x"} if module == "trajectories" else {})).run
             assert (run.method, run.module) == (method, module)
             assert (run.loop.steps > 0) == (module != "random_real")
 
@@ -627,7 +632,9 @@ def test_layers() -> None:
 def write(folder: Path, experiments: str) -> Path:
     """A params.yaml with the experiments of that text."""
     path = folder / "params.yaml"
-    rest = "".join(f"{name}: {{}}\n" for name in ("full_dataset", "cross_arch", "attack", "score", "studies"))
+    rest = "".join(
+        f"{name}: {{}}\n" for name in ("full_dataset", "cross_arch", "attack", "score", "experts", "studies")
+    )
     path.write_text(
         "sizes: {s: {width: 4}}\n"
         "datasets: {d: {resolution: 8, channels: 1, classes: 3, depth: 2, whitening: standard, mirror: false,"

@@ -64,7 +64,9 @@ def sections(**given: Any) -> dict[str, Any]:
     """The sections of a params.yaml of the sample alone, empty but for those that are given."""
     settings = read_settings()
     datasets = {"mnist_sample": settings["shared"]["datasets"]["mnist_sample"]}
-    empty = {name: {} for name in ("full_dataset", "experiments", "cross_arch", "attack", "score", "studies")}
+    empty = {
+        name: {} for name in ("full_dataset", "experiments", "cross_arch", "attack", "score", "experts", "studies")
+    }
     return {"sizes": settings["sizes"], "datasets": datasets} | empty | given
 
 

@@ -33,11 +33,11 @@ from rcig.run.settings import Run
 ROOT = Path(__file__).parents[2]
 UNITS = {
     "steps": r"(.*_)?steps|validate_every|measured_at|window|pool_age|network_rounds",
-    "epochs": r"(.*_)?epochs",
+    "epochs": r"(.*_)?epochs?",
     "images": r"(.*_)?batch_size|backward_images|images_per_pass|chunk|basis",
     "images per class": r"images_per_class|block|parts",
     "filters": r"width|widths",
-    "networks": r"(.*_)?networks|pool_size",
+    "networks": r"(.*_)?networks|pool_size|trajectories",
     "pixels": r"resolution",
     "layers": r"depth",
     "brightness": r"mean|std",

@@ -56,9 +56,10 @@ def batches(
 
 
 def class_batches(setup: Setup) -> Callable[[int], Examples]:
-    """Step number -> as many real images of every class, class by class, of a batch's number in all; none twice.
+    """Step number -> as many real images of every class, class by class, of a batch's number in all.
 
-    Raises ParamsError where that is less than one of each.
+    None is there twice but of a class that has fewer: of that all are, as evenly as can be. Raises ParamsError where
+    it is less than one of each.
     """
     members = [np.flatnonzero(setup.seen.labels == label) for label in range(setup.classes)]
     each = setup.batch_size // setup.classes
@@ -68,12 +69,17 @@ def class_batches(setup: Setup) -> Callable[[int], Examples]:
         )
     fewest = min(map(len, members))
     if fewest < each:
-        warnings.warn(f"a class has {fewest} images, so batches have {fewest} of each and not {each}", stacklevel=2)
-        each = fewest
+        warnings.warn(
+            f"a class has {fewest} images where a batch wants {each} of each: it uses all of them, some more than once",
+            stacklevel=2,
+        )
+
+    def some(own: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return rng.choice(own, each, replace=False) if len(own) >= each else np.resize(rng.permutation(own), each)
 
     def read(step: int) -> Examples:
         rng = np.random.default_rng([setup.seed, step])
-        positions = np.concatenate([rng.choice(own, each, replace=False) for own in members])
+        positions = np.concatenate([some(own, rng) for own in members])
         forwards = np.argsort(positions)  # files are read forwards
         images, labels = setup.seen.take(positions[forwards])
         back = np.argsort(forwards)

@@ -122,7 +122,8 @@ def make(settings: Settings, setup: Setup) -> Method[State, Examples, Distilled]
                 images = dsa.augment(transform_key, images)
             return train.update(net, optimizer, network, images, labels, train.cross_entropy)
 
-        network = jax.lax.fori_loop(0, training_steps, fit, network)
+        last = position.steps_done % rounds == 0  # a fresh network takes its place
+        network = jax.lax.fori_loop(0, jnp.where(last, 0, training_steps), fit, network)
         return State(position, network), {"loss": loss} | statistics
 
     return Method(init, step, lambda state: outer.result(state.position), class_batches(setup))

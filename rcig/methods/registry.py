@@ -18,6 +18,7 @@ METHODS = {
     "dm": "matching",
     "dc": "matching",
     "dsa": "matching",
+    "mtt": "trajectories",
     "random_real": "random_real",
     "external": "external",
     "stored": "stored",

@@ -31,7 +31,7 @@ class Made(NamedTuple):
     """What a run has made."""
 
     run: Run
-    """with the method's settings in force on the machine"""
+    """with the method's settings in force on the machine, and those that were learned with the sets"""
     sets: list[Distilled]
     """one for each seed"""
     curve: pd.DataFrame
@@ -53,7 +53,10 @@ def distil(source: Source, run: Run, checkpoints: Path, label: str, show: Show |
         distilled, curve = grow(source, run, seed, checkpoints, f"{label} seed {seed}", show)
         sets.append(distilled)
         curves.append(curve)
-    chosen = dataclasses.replace(run, settings=chosen_settings(source, run))
+    settings, file = chosen_settings(source, run), method_of(run)
+    if hasattr(file, "learned"):
+        settings = file.learned(settings, sets)
+    chosen = dataclasses.replace(run, settings=settings)
     return Made(chosen, sets, pd.concat(curves), record_of(run), source.dataset.held_out)
 
 
