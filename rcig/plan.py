@@ -412,10 +412,9 @@ def _check_needs(
     run = experiments[name].run
     makers = {f"artifacts/distilled/{one}.npz": one for one in experiments}
     makers |= {f"artifacts/scores/{one}.npz": one for one in score}
-    folder, other = "artifacts/distilled/", "artifacts/scores/"
-    if run.hardness is not None:
-        folder, other = other, folder
-    if run.needs in makers and run.needs.startswith(other):
+    file = registry.load(run.module)
+    folder = "artifacts/scores/" if run.hardness is not None else getattr(file, "NEEDS", "artifacts/distilled/")
+    if run.needs in makers and not run.needs.startswith(folder):
         raise ParamsError(f"{where}.needs: expected a file as those of {folder}, got {run.needs}; name one of these")
     if run.needs not in makers:
         found = (root / run.needs).exists() if run.module == "external" else (root / run.needs).is_file()
