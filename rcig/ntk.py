@@ -65,22 +65,26 @@ def _neighbours(covariance: jax.Array) -> jax.Array:
 
 @jax.custom_jvp
 def _angle(cosine: jax.Array) -> jax.Array:
-    """Whose derivative is zero, not infinite, at a cosine of 1: that of an image with itself, which never changes."""
-    return jnp.arccos(jnp.clip(cosine, -1, 1))
+    """Zero, and so its derivative, where rounding leaves no angle: of an image with itself it would be infinite."""
+    return jnp.where(_apart(cosine), jnp.arccos(jnp.clip(cosine, -1, 1)), 0)
 
 
 @_angle.defjvp
 def _angle_tangent(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
     (cosine,), (change,) = primals, tangents
-    squared_sine = 1 - cosine**2
-    inside = squared_sine > 10 * jnp.finfo(cosine.dtype).eps
-    return _angle(cosine), jnp.where(inside, -change / jnp.sqrt(jnp.where(inside, squared_sine, 1)), 0)
+    sine = jnp.sqrt(jnp.where(_apart(cosine), 1 - cosine**2, 1))
+    return _angle(cosine), jnp.where(_apart(cosine), -change / sine, 0)
+
+
+def _apart(cosine: jax.Array) -> jax.Array:
+    return cosine < 1 - 5 * jnp.finfo(cosine.dtype).eps
 
 
 @jax.custom_jvp
 def _arc_cosine(cosine: jax.Array) -> jax.Array:
     """sin θ + (π − θ) cos θ, whose derivative by the cosine is π − θ."""
-    return jnp.sqrt(jnp.maximum(1 - cosine**2, 0)) + (jnp.pi - _angle(cosine)) * cosine
+    angle = _angle(cosine)
+    return jnp.sin(angle) + (jnp.pi - angle) * cosine
 
 
 @_arc_cosine.defjvp
