@@ -20,7 +20,7 @@ KEY = jax.random.key(7)
 
 
 def member(name: str, **more: Any) -> Settings:
-    return Settings(**{**MEMBERS[name].fixed, **more})
+    return Settings(**{"architecture": "dense", "depth": 1, **MEMBERS[name].fixed, **more})
 
 
 def dense(a: jax.Array, b: jax.Array) -> jax.Array:

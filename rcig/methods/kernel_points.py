@@ -1,12 +1,12 @@
-"""Kernel inducing points: KIP and Label Solve (Nguyen et al. 2021).
+"""Kernel inducing points: KIP and Label Solve (Nguyen et al. 2021a, and 2021b with convolutional networks).
 
 A set is fitted by kernel ridge regression, with the kernel of an infinitely wide network: no network is ever trained.
 `kip` moves images and labels along the gradient of what the fit says of real images. `label_solve` leaves the images as
 they are and finds the labels with the least squared error on all real images that its steps have seen, in closed form.
 
-What differs from the paper and its code:
+What differs from the papers and their code:
 
-1.  `kernel` has two networks, fully connected or convolutional without pooling. Those with pooling cost days of GPUs.
+1.  `architecture`: the networks have no pooling. With it a kernel needs all pairs of pixels, which took days of GPUs.
 2.  `learning_rate_floor`, `average_decay`: the rate falls and the returned set is an average, as for all methods.
 3.  `outer_loss: platt` is there too, as in RFAD.
 4.  Where networks see every distilled image together with its mirror image (`mirror` of a dataset), so does the fit.
@@ -45,10 +45,10 @@ class Settings(OuterDescent):
     """solve for the labels in closed form and leave the images as they are"""
     kernel: Literal["ntk", "nngp"] = "ntk"
     """of a network all of whose layers are trained, or the last alone (paper: ntk)"""
-    architecture: ntk.Architecture = "dense"
-    """of the infinitely wide network: fully connected, or convolutional without pooling"""
-    depth: Annotated[int, POSITIVE] = 1
-    """hidden layers (code of the paper: 1)"""
+    architecture: ntk.Architecture = "conv"
+    """of the infinitely wide network: convolutional without pooling, or fully connected (code of the paper: dense)"""
+    depth: Annotated[int, POSITIVE] = 3
+    """hidden layers (papers: 3 convolutional ones; code of the first: 1)"""
     ridge_weight: Annotated[float, POSITIVE] = 1e-6
     """ridge as a part of the mean of the kernel's diagonal (paper: 1e-6)"""
     learning_rate: Annotated[float, POSITIVE] = 0.04
