@@ -39,7 +39,7 @@ class Settings:
     """how images are chosen by their features"""
     network_steps: Annotated[int, POSITIVE] = 500
     """of training, by Adam"""
-    network_batch_size: Annotated[int, POSITIVE] = 128
+    network_batch_size: Annotated[int, POSITIVE] = 64
     """real images per step of training"""
     network_rate: Annotated[float, POSITIVE] = 1e-3
     """learning rate of training"""
