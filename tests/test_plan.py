@@ -508,7 +508,7 @@ def test_what_neither_the_entry_nor_its_size_gives_is_named(raw: dict[str, Any])
 
 def test_an_unknown_method_is_never_random_real_images_under_its_name() -> None:
     for method in ("rcgi", "RCIG", "", "random", None, "implicit"):
-        with pytest.raises(ParamsError, match=r"^x\.method: unknown method .*; known: bptt, .*vig$"):
+        with pytest.raises(ParamsError, match=r"^x\.method: unknown method .*; known: at_bptt, .*vig$"):
             resolved(method=method)
     for method, module in registry.METHODS.items():
         file = registry.load(module)
