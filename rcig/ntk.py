@@ -36,7 +36,7 @@ def kernels(a: jax.Array, b: jax.Array, architecture: Architecture, depth: int) 
     """
     if architecture == "dense":
         a, b = (images.reshape(len(images), 1, 1, -1) for images in (a, b))
-    both = jnp.einsum("nhwc,mhwc->nmhw", a, b) / a.shape[-1]
+    both = jnp.einsum("nhwc,mhwc->nmhw", a, b, precision="highest") / a.shape[-1]
     of_a, of_b = ((images**2).mean(-1) for images in (a, b))
     mix = _neighbours if architecture == "conv" else lambda covariance: covariance
     ntk = jnp.zeros_like(both)

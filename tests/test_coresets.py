@@ -12,7 +12,7 @@ from tiny import resolved, setup
 import rcig
 from rcig import store
 from rcig.data.splits import Split, View, whole
-from rcig.errors import ParamsError
+from rcig.errors import ParamsError, TooLargeError
 from rcig.methods import coresets, missed
 from rcig.methods.base import Distilled, Setup
 from rcig.run import distil as runs
@@ -138,6 +138,13 @@ def test_a_coreset_larger_than_the_class_is_refused(tmp_path: Path) -> None:
     images, labels = spots(60, 0)
     with pytest.raises(ParamsError, match=r"images per class asked for, class 0 has .*; lower images_per_class"):
         rcig.distil(images, labels, "herding", 60, width=4)
+
+
+def test_a_network_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(
+        TooLargeError, match=r"network of the coreset: needs about .* lower width or network_batch_size"
+    ):
+        coresets.make(coresets.Settings(), run(width=1_000_000))
 
 
 def test_a_run_says_how_long_the_choice_took(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,14 +21,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from sklearn.cluster import KMeans
+from tqdm import tqdm
 
-from rcig import train
+from rcig import resources, train
 from rcig.data.splits import Split, View
 from rcig.errors import ParamsError
 from rcig.fields import POSITIVE
 from rcig.methods.base import Distilled, Member, Method, Setup, kept
 from rcig.methods.feeds import batches
-from rcig.passes import map_images
+from rcig.passes import map_images, shapes
+from rcig.resources import Use
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,10 @@ def chosen_by(
 
 
 def trained(settings: Settings, setup: Setup) -> Callable[[View], np.ndarray]:
-    """View of n images -> their features (n, H) by a network trained on those that the run may see."""
+    """View of n images -> their features (n, H) by a network trained on those that the run may see.
+
+    Raises TooLargeError where that needs more memory than is free.
+    """
     net, optimizer = setup.network("conv"), optax.adam(settings.network_rate)
     read = batches(setup.seen, setup.whitened, settings.network_batch_size, setup.seed)
 
@@ -91,8 +96,11 @@ def trained(settings: Settings, setup: Setup) -> Callable[[View], np.ndarray]:
         targets = jax.nn.one_hot(labels, setup.classes) - 1 / setup.classes
         return train.update(net, optimizer, state, x, targets, train.cross_entropy)
 
-    state = train.start(net, optimizer, jax.random.key(setup.seed))
-    for i in range(settings.network_steps):
+    begin, key = jax.jit(partial(train.start, net, optimizer)), jax.random.key(setup.seed)
+    program = step.lower(shapes(begin, key), *read(0))
+    resources.check("network of the coreset", "width or network_batch_size", Use(0, program))
+    state = begin(key)
+    for i in tqdm(range(settings.network_steps), desc="network of the coreset", unit="step", disable=None):
         state = step(state, *read(i))
     of_some = jax.jit(partial(map_images, partial(net.features, state.variables["params"]["body"])))
 

@@ -205,7 +205,7 @@ def _network(settings: Settings, setup: Setup) -> Net:
 
 
 def several(net: Net, count: int) -> Net:
-    """So many networks as one: their features side by side, so that its kernel is the mean of theirs."""
+    """So many networks as one: their features side by side, so its kernel is the mean of theirs. None is trained."""
 
     def init(key: jax.Array) -> Variables:
         networks = jax.vmap(net.init)(jax.random.split(key, count))
