@@ -14,6 +14,7 @@ from tiny import blobs, examples, noise, setup
 
 from rcig import passes, train
 from rcig.data.splits import Split, whole
+from rcig.errors import ParamsError
 from rcig.inner import Rates
 from rcig.methods import implicit, pool
 from rcig.methods.base import Distilled, Method, support
@@ -212,6 +213,30 @@ def test_a_fresh_network_at_every_step_is_a_pool_of_one_that_is_never_trained() 
     kernels = [state.pool.networks.variables["params"]["head"]["kernel"][0] for state in (before, after)]
     assert not np.allclose(*kernels)
     assert after.pool.age.tolist() == [0]
+
+
+@pytest.mark.parametrize("architecture", ["conv", "conv_bn"])
+def test_several_networks_are_one_whose_kernel_is_the_mean_of_theirs(architecture: str) -> None:
+    net, (x, _, _) = build(architecture, (8, 8, 1), 3, width=4, depth=2), blobs(5)
+    one = implicit.several(net, 3)
+    network = one.init(jax.random.key(0))
+    features = one.features(network["params"]["body"], x, network.get("batch_stats", {}))
+    each = []
+    for key in jax.random.split(jax.random.key(0), 3):
+        own = net.init(key)
+        phi = net.features(own["params"]["body"], x, own.get("batch_stats", {}))
+        each.append(phi @ phi.T)
+    np.testing.assert_allclose(features @ features.T, np.mean(each, 0), rtol=1e-4)
+    assert not np.allclose(each[0], each[1], rtol=1e-2)
+    assert network["params"]["head"]["kernel"].shape == (features.shape[1], 3)
+    assert one.apply(network, x).shape == (5, 3)
+
+
+@pytest.mark.parametrize("more", [{"body_weight": 0.1}, {"body_weight": 0.0, "pool_steps": 1}])
+def test_networks_that_are_linearised_or_trained_are_one(more: dict[str, Any]) -> None:
+    with pytest.raises(ParamsError, match=r"networks 8 are neither linearised nor trained together; set networks: 1"):
+        Settings(networks=8, **more)
+    assert Settings(networks=1, **more).networks == 1
 
 
 def quadratic(rate: jax.Array) -> jax.Array:

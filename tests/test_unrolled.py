@@ -202,6 +202,55 @@ def test_moving_the_window_compiles_nothing_anew_and_all_ends_are_drawn_alike() 
     assert int(info["window_end"]) == 5
 
 
+@pytest.mark.usefixtures("float64")
+def test_norms_are_those_of_the_gradients_in_a_loop() -> None:
+    problem, settings = problem64(), change(augment=True)
+    found = jax.jit(partial(unrolled.inner_norms, problem.net, settings, False))(KEY, problem.distilled)
+    steps_key = jax.random.split(KEY)[1]
+    weights = problem.net.init(KEY)["params"]
+    optimizer = optax.adam(settings.inner_rate, eps_root=unrolled.EPS_ROOT)
+    state, norms = optimizer.init(weights), []
+
+    @jax.jit
+    def slope(weights: Any, x: jax.Array) -> Any:
+        def loss(weights: Any) -> jax.Array:
+            return 0.5 * ((problem.net.apply({"params": weights}, x) - problem.distilled.labels) ** 2).mean()
+
+        return jax.grad(loss)(weights)
+
+    for i in range(settings.inner_steps):
+        augment_key = jax.random.split(jax.random.fold_in(steps_key, i))[1]
+        grad = slope(weights, augment(augment_key, problem.distilled.images))
+        norms.append(np.sqrt(sum((np.asarray(leaf) ** 2).sum() for leaf in jax.tree.leaves(grad))))
+        change_of_weights, state = optimizer.update(grad, state)
+        weights = optax.apply_updates(weights, change_of_weights)
+    np.testing.assert_allclose(found, norms, rtol=1e-8)
+
+
+def test_windows_begin_where_gradients_are_large_then_anywhere_then_where_they_are_small() -> None:
+    norms = jnp.array([4.0, 2.0, 1.0, 1.0, 100.0, 100.0])
+    chances = [[0.5, 0.25, 0.125, 0.125], [0.25] * 4, [1 / 11, 2 / 11, 4 / 11, 4 / 11]]
+    keys = jax.random.split(KEY, 4000)
+    for third, expected in enumerate(chances):
+        ends = jax.vmap(lambda key, third=third: unrolled.end_by_norms(key, norms, 3, third))(keys)
+        counts = np.bincount(np.asarray(ends), minlength=7)
+        assert counts[:3].tolist() == [0, 0, 0]
+        np.testing.assert_allclose(counts[3:] / 4000, expected, atol=0.035)  # four deviations
+
+
+def test_thirds_of_a_run_have_their_own_windows() -> None:
+    """Of a training whose gradients vanish: after the first step nothing is left to learn."""
+    settings = change(window_end="gradients", window=1, inner_steps=40, inner_rate=0.05, learning_rate=1e-6)
+    method = unrolled.make(settings, setup(steps=60))
+    step, state, ends = jax.jit(method.step), method.init(KEY, noise()), []
+    for i in range(60):
+        state, info = step(jax.random.key(i), state, examples(8))
+        ends.append(int(info["window_end"]))
+    assert step._cache_size() == 1  # type: ignore[attr-defined]
+    early, middle, late = np.array(ends).reshape(3, 20).mean(1)
+    assert early + 5 < middle < late - 5
+
+
 @pytest.mark.slow
 def test_memory_grows_with_the_window_and_not_with_the_steps() -> None:
     def mib(window: int, steps: int, **settings: Any) -> float:

@@ -25,7 +25,8 @@ Settings say which value is whose:
     recomputed where they are needed again.
 7.  Nothing is ever chosen on test data: a part of the training split is held out for that (`held_out` of a dataset),
     and `returned: best` of the loop returns the set with the best accuracy on it instead of the last.
-8.  `float64_solve` solves for the final layer in 64 bits, which the paper does for 500 images of MNIST; all else is
+8.  `networks`: RFAD is the mean kernel of so many fresh networks (its code: 8). Here their features stand side by side.
+9.  `float64_solve` solves for the final layer in 64 bits, which the paper does for 500 images of MNIST; all else is
     float32 everywhere.
 """
 
@@ -35,6 +36,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
@@ -101,6 +103,8 @@ class Settings(OuterDescent):
     """one random transform per distilled image and step"""
     softplus_temperature: Annotated[float, NOT_NEGATIVE] = 60.0
     """softplus(t·x)/t in place of ReLU while distilling (paper: 60); 0 is ReLU"""
+    networks: Annotated[int, POSITIVE] = 1
+    """networks that make up one of the pool; more for rfad alone (code of its paper: 8)"""
     pool_size: Annotated[int, POSITIVE] = 30
     """networks in the pool (paper: 30)"""
     pool_steps: Annotated[int, NOT_NEGATIVE] = 1
@@ -127,6 +131,11 @@ class Settings(OuterDescent):
                 f"solver {self.solver} needs linearised: true and closed_form: true, got linearised:"
                 f" {linearised}, closed_form: {closed_form}; use solver: adam"
             )
+        if self.networks > 1 and (self.body_weight or self.pool_steps):
+            raise ParamsError(
+                f"networks {self.networks} are neither linearised nor trained together; set networks: 1, or"
+                " body_weight: 0 and pool_steps: 0"
+            )
         if self.clip_implicit and not self.closed_form:
             raise ParamsError("clip_implicit needs closed_form: true: without it there is no direct gradient")
 
@@ -139,7 +148,9 @@ MEMBERS = {
     "rig": Member({"linearised": False, "closed_form": True}, _ADAM | {"clip_implicit": True}),
     "rcig": Member({"linearised": True, "closed_form": True}),
     "frepo": Member(_LAST_LAYER | {"outer_loss": "squared"}),
-    "rfad": Member(_LAST_LAYER | {"outer_loss": "platt", "pool_steps": 0, "pool_age": 0}, {"pool_size": 1}),
+    "rfad": Member(
+        _LAST_LAYER | {"outer_loss": "platt", "pool_steps": 0, "pool_age": 0}, {"pool_size": 1, "networks": 8}
+    ),
 }
 
 
@@ -189,7 +200,28 @@ def make(settings: Settings, setup: Setup) -> Method[Any, Examples, Distilled]:
 
 def _network(settings: Settings, setup: Setup) -> Net:
     architecture = "conv_bn" if settings.batch_norm else "conv"
-    return setup.network(architecture, temperature=settings.softplus_temperature)
+    net = setup.network(architecture, temperature=settings.softplus_temperature)
+    return net if settings.networks == 1 else several(net, settings.networks)
+
+
+def several(net: Net, count: int) -> Net:
+    """So many networks as one: their features side by side, so its kernel is the mean of theirs. None is trained."""
+
+    def init(key: jax.Array) -> Variables:
+        networks = jax.vmap(net.init)(jax.random.split(key, count))
+        body, head = networks["params"]["body"], networks["params"]["head"]
+        kernel = head["kernel"].reshape(-1, head["kernel"].shape[-1])
+        return networks | {"params": {"body": body, "head": {"kernel": kernel, "bias": head["bias"][0]}}}
+
+    def features(body: Any, images: jax.Array, statistics: Any = MappingProxyType({})) -> jax.Array:
+        each = jax.vmap(net.features, (0, None, 0))(body, images, dict(statistics))
+        return each.transpose(1, 0, 2).reshape(len(images), -1) / math.sqrt(count)
+
+    def apply(variables: Variables, images: jax.Array) -> jax.Array:
+        params, statistics = variables["params"], variables.get("batch_stats", {})
+        return features(params["body"], images, statistics) @ params["head"]["kernel"] + params["head"]["bias"]
+
+    return Net(init, apply, lambda variables, images: (apply(variables, images), variables), features)
 
 
 def _memory_gib() -> float:

@@ -4,7 +4,11 @@ A network is trained for N ≤ T steps on the distilled set. The gradient of its
 last M of these steps alone: the steps before them are a loop that stores nothing, so memory grows with M and not with
 T. `rat_bptt` draws N from {M, …, T} at every outer step, `t_bptt` has N = T, and `bptt` also M = T.
 
-What the paper leaves open, or what is other here:
+`at_bptt` (Li et al. 2025) draws the first step of the window by the norm that the gradient of the inner loss has there,
+which a training without derivatives finds out before: large ones in the first third of the outer steps, small ones in
+the last, and any in between.
+
+What the papers leave open, or what is other here:
 
 1.  `outer_loss`: that of RCIG with its learned temperature.
 2.  `inner_loss`: the squared error; it has `cross_entropy` too.
@@ -13,6 +17,9 @@ What the paper leaves open, or what is other here:
 5.  The entries of params.yaml for a GPU have as many steps as those of RCIG, a boosted one for each block.
 6.  `architecture`: `narrow_in` as in the paper, or the `conv` of this project.
 7.  Held-out accuracy while distilling is that of `conv` for every method, so that their curves compare.
+8.  `at_bptt`: chances are in proportion to the norm or its inverse, which the scale of the loss does not change (code
+    of its paper: a softmax of the norms, and for small ones the place mirrored in the training). The thirds stand for
+    thresholds on how fast the accuracy rises. The window keeps its length, and the Hessian is exact.
 """
 
 from collections.abc import Callable
@@ -54,8 +61,9 @@ class Settings(OuterDescent):
     """T: training steps of the network at most"""
     window: Annotated[int, POSITIVE] | None = 60
     """M: the last of these steps, through which the gradient goes; null: all"""
-    window_end: Literal["random", "last"] = "random"
-    """the network is trained for a random number of steps from M to T, drawn at every outer step, or always for T"""
+    window_end: Literal["random", "last", "gradients"] = "random"
+    """the network is trained for a number of steps from M to T, drawn anew at every outer step: all alike, or by the
+    norms of the inner gradients; or always for T"""
     inner_rate: Annotated[float, POSITIVE] = 1e-3
     """of Adam on the network's weights (paper: 1e-3)"""
     inner_loss: Literal["squared", "cross_entropy"] = "squared"
@@ -85,6 +93,7 @@ MEMBERS = {
     "rat_bptt": Member({"window_end": "random"}),
     "t_bptt": Member({"window_end": "last"}),
     "bptt": Member({"window_end": "last", "window": None}),
+    "at_bptt": Member({"window_end": "gradients"}, {"window": 40}),
 }
 
 
@@ -96,15 +105,43 @@ def make(settings: Settings, setup: Setup) -> Method[Position, Examples, Distill
     def step(key: jax.Array, position: Position, examples: Examples) -> tuple[Position, Info]:
         batch = examples.batch(setup.classes)
         end_key, unroll_key, real_key = jax.random.split(key, 3)
-        earliest = settings.steps_back if settings.window_end == "random" else settings.inner_steps
-        end = jax.random.randint(end_key, (), earliest, settings.inner_steps + 1)
+        distilled = outer.current(position)
+        if settings.window_end == "gradients":
+            norms = inner_norms(net, settings, setup.mirror, unroll_key, distilled)
+            end = end_by_norms(end_key, norms, settings.steps_back, 3 * position.steps_done // setup.steps)
+        else:
+            earliest = settings.steps_back if settings.window_end == "random" else settings.inner_steps
+            end = jax.random.randint(end_key, (), earliest, settings.inner_steps + 1)
         if settings.augment_real:
             batch = batch._replace(images=augment(real_key, batch.images))
-        grad, info = meta_gradient(net, settings, setup.mirror, unroll_key, end, outer.current(position), batch)
+        grad, info = meta_gradient(net, settings, setup.mirror, unroll_key, end, distilled, batch)
         position, statistics = outer.move(position, grad)
         return position, info | {"window_end": end} | statistics
 
     return Method(outer.start, step, outer.result, real_batches(setup))
+
+
+def inner_norms(net: Net, settings: Settings, mirror: bool, key: jax.Array, distilled: Distilled) -> jax.Array:
+    """Norm (T,) of the gradient of the inner loss by the weights at every step of the training that `key` gives."""
+    start_key, steps_key = jax.random.split(key)
+    optimizer = optax.chain(optax.snapshot("norm", optax.tree.norm), optax.adam(settings.inner_rate, eps_root=EPS_ROOT))
+    advance = partial(_inner_step, net, settings, mirror, optimizer, steps_key, distilled)
+
+    def body(state: TrainState, i: jax.Array) -> tuple[TrainState, Any]:
+        state = advance(i, state)
+        return state, optax.tree.get(state.optimizer, "norm")
+
+    norms: jax.Array = jax.lax.scan(body, train.start(net, optimizer, start_key), jnp.arange(settings.inner_steps))[1]
+    return norms
+
+
+def end_by_norms(key: jax.Array, norms: jax.Array, steps_back: int, third: int | jax.Array) -> jax.Array:
+    """The end of a window whose first step is drawn by the norms (T,), of those that leave room for it.
+
+    In proportion to the norm in third 0 of the run, to its inverse in third 2, and all alike in third 1.
+    """
+    room = norms[: len(norms) - steps_back + 1]
+    return steps_back + jax.random.categorical(key, (1 - third) * jnp.log(room + jnp.finfo(room.dtype).tiny))
 
 
 def meta_gradient(

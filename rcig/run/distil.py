@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,7 +84,9 @@ def grow(
     curves, steps, seconds = [], 0, 0.0
     boosted = len(run.blocks) > 1
     for count in run.blocks:
+        begin = time.perf_counter()
         task = make_task(source, run, seed, distilled)
+        seconds += time.perf_counter() - begin  # of a method that chooses images, it is all that takes time
         checkpoint = checkpoints / (f"{seed}-{count}.npz" if boosted else f"{seed}.npz")
         title = f"{label}, {count} per class" if boosted else label
         step = estimate.announce(task, checkpoint, title, source.validations)
