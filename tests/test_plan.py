@@ -312,7 +312,7 @@ BAD = {
     "a size for an unknown method": (
         ["sizes", "demo", "settings"],
         {"implict": {"pool_size": 3}},
-        r"settings\.implict: unknown method 'implict'; known: at_bptt, cig, ",
+        r"settings\.implict: unknown method 'implict'; known: at_bptt, bptt, ",
     ),
     "a size that is no mapping": (["sizes", "demo"], 3, r"sizes\.demo: expected a mapping, got 3"),
     "unknown size": (["experiments", RCIG, "size"], "dmo", r"size: unknown size 'dmo'; known: compact, demo, paper"),
