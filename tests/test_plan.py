@@ -317,7 +317,7 @@ BAD = {
     "a size for an unknown method": (
         ["sizes", "demo", "settings"],
         {"implict": {"pool_size": 3}},
-        r"settings\.implict: unknown method 'implict'; known: bptt, cig, ",
+        r"settings\.implict: unknown method 'implict'; known: at_bptt, bptt, ",
     ),
     "a size that is no mapping": (["sizes", "demo"], 3, r"sizes\.demo: expected a mapping, got 3"),
     "unknown size": (["experiments", RCIG, "size"], "dmo", r"size: unknown size 'dmo'; known: compact, demo, paper"),
@@ -345,7 +345,7 @@ BAD = {
     ),
     "a list for a mapping": (["experiments", RCIG, "settings"], [1], r"settings: expected a mapping"),
     "no setting at all": (["experiments", RCIG, "settings"], None, r"settings: expected a mapping"),
-    "a method by another type": (["experiments", RCIG, "method"], 3, r"method: unknown method 3; known: bptt, "),
+    "a method by another type": (["experiments", RCIG, "method"], 3, r"method: unknown method 3; known: at_bptt, "),
     "cross_arch of no experiment": (
         ["cross_arch", "x"],
         {"method": "rcig"},
