@@ -191,7 +191,11 @@ VALUES: dict[str, tuple[tuple[str, ...], Any, str]] = {
         {"hardness": {}, "needs": f"artifacts/scores/{RCIG}.npz"},
         rf"needs: goes in a circle: {RCIG} needs {RCIG}",
     ),
-    "a method that is a list": ((*EXPERIMENT, "method"), ["rcig"], r"method: unknown method \['rcig'\]; known: at_bptt"),
+    "a method that is a list": (
+        (*EXPERIMENT, "method"),
+        ["rcig"],
+        r"method: unknown method \['rcig'\]; known: at_bptt",
+    ),
     "an entry that is a number": (EXPERIMENT, 3, rf"experiments\.{RCIG}: expected a mapping with dataset, .* got 3"),
     "a long word": ((*EXPERIMENT, "size"), LONG, r"size: unknown size 'a{90,}…; known: compact, demo, paper"),
     "a depth of 10": ((*DATASET, "depth"), 10, r"datasets\.mnist_sample\.depth: 10 stages that halve 32 pixels"),
