@@ -31,7 +31,8 @@ def good() -> dict[str, Any]:
     experiments = {RCIG: one, RANDOM: digits[RANDOM], "warm": one | warm, "hard": one | hard}
     judged = {section: {RCIG: one} for section in ("cross_arch", "attack", "score")}
     full, studies = {"mnist_sample": shared["full_dataset"]["mnist_sample"]}, {STUDY: shared["studies"][STUDY]}
-    whole = sections(experiments=experiments, full_dataset=full, studies=studies, **judged)
+    trained = {"mnist_sample": {"dataset": "mnist_sample", "width": 16}}
+    whole = sections(experiments=experiments, full_dataset=full, experts=trained, studies=studies, **judged)
     return json.loads(json.dumps(whole))  # type: ignore[no-any-return]
 
 
