@@ -6,7 +6,6 @@ outputs, and the entry of dvc.lock that DVC wrote there. The head takes a result
 is its own. So a result that is late, of other settings or of other code is refused, and nothing is merged by git.
 """
 
-import hashlib
 import io
 import json
 import os
@@ -77,6 +76,7 @@ class Head:
             for stage in self.repo.index.stages
             if stage.cmd
         }
+        self._makers = {path: name for name, one in self.stages.items() for path in one.makes}
 
     def stale(self) -> list[str]:
         """The stages whose entry of dvc.lock does not fit the plan and what is here.
@@ -87,11 +87,11 @@ class Head:
 
     def before(self, name: str) -> set[str]:
         """All stages that a stage follows."""
-        makers = {path: stage for stage, one in self.stages.items() for path in one.makes}
         found: set[str] = set()
         todo = [name]
         while todo:
-            direct = {makers[path] for path in self.stages[todo.pop()].reads if path in makers} - found
+            reads = self.stages[todo.pop()].reads
+            direct = {self._makers[path] for path in reads if path in self._makers} - found
             found |= direct
             todo += direct
         return found
@@ -106,9 +106,10 @@ class Head:
         if changed := _git(self.root, "status", "--porcelain", "--", *CODE):
             which = ", ".join(line[3:] for line in changed.splitlines()[:3])
             raise Foreseen(f"{which}: not committed, and other clones get what is committed; commit first")
-        files = self._files(stage)
-        found = {path: md5 for path, md5 in files.items() if md5 is not None}
-        if missing := sorted(files.keys() - found.keys()):
+        made, reads = lock.made(lock.at(self.root)), self.stages[stage].reads
+        known = {path: made.get(path) or _md5(self.root / path) for path in sorted(reads)}
+        found = {path: md5 for path, md5 in known.items() if md5 is not None and (self.root / path).is_file()}
+        if missing := sorted(known.keys() - found.keys()):
             raise Foreseen(f"{missing[0]}: {stage} needs it and it is not here; `dvc pull`, or `dvc repro` its stage")
         return Job(stage, _git(self.root, "rev-parse", "HEAD"), found)
 
@@ -131,56 +132,56 @@ class Head:
                 entries = lock.at(self.root)
                 if entries.get(name) == entry:
                     return f"{name}: taken in before"
-                self._check(name, entry, entries)
+                here = self._here(name)
+                self._check(name, entry, entries, here)
                 mine = entries.get(name)
-                if mine is not None and not lock.misfits(mine, entries, self._here(name)):
+                if mine is not None and not lock.misfits(mine, entries, here):
                     return f"{name}: made before by another run, whose result stays"
                 self._write(file, archive, name, entry)
                 merged = {**entries, name: entry}
                 store.atomic_write(self.root / lock.LOCK, lock.written(merged))
         return f"{name}: taken in, {header['seconds']:.0f} seconds on {header['machine']}"
 
-    def _check(self, name: str, entry: lock.Entry, entries: lock.Entries) -> None:
-        stage = self.stages.get(name)
-        if stage is None:
+    def _here(self, name: str) -> lock.Here:
+        """What a stage's entry is to fit: of what other stages make, their entries say the content."""
+        if name not in self.stages:
             raise RefusedError(f"{name}: refused, as no such stage is planned here; it was renamed or removed")
+        unmade = self.stages[name].reads - self._makers.keys()
+        return lock.Here({path: _md5(self.root / path) for path in unmade}, self._plan())
+
+    def _check(self, name: str, entry: lock.Entry, entries: lock.Entries, here: lock.Here) -> None:
+        stage = self.stages[name]
         outs = {out["path"] for out in entry["outs"]}
         if outs != set(stage.makes) or entry.get("cmd") != stage.command:
             raise RefusedError(f"{name}: refused, as dvc.yaml has other outputs or another command; it was changed")
-        if other := lock.misfits(entry, entries, self._here(name)):
+        if other := lock.misfits(entry, entries, here):
             settings = [one for one in other if one.startswith("stages.")]
             why = "settings or code were changed since" if settings else "what it reads was made anew since"
             raise RefusedError(f"{name}: refused, made of another {', '.join(other)}; {why}, so let it run again")
 
     def _write(self, file: Path, archive: tarfile.TarFile, name: str, entry: lock.Entry) -> None:
-        sizes = {out["path"]: (out["md5"], out["size"]) for out in entry["outs"]}
+        md5s = {out["path"]: out["md5"] for out in entry["outs"]}
         with ExitStack() as all_or_none:
-            written = {}
-            for path, (md5, size) in sizes.items():
+            for path, md5 in md5s.items():
                 into = all_or_none.enter_context(store.atomic_file(self.root / path))
-                written[path] = _copied(archive, path, into)
-                if written[path] != (md5, size):
+                content: Any = archive.extractfile(path)
+                if lock.md5_of(content) != md5:
                     raise StoreError(f"{file}: {path} is not what its entry says; the file is damaged, send it again")
+                content.seek(0)
+                shutil.copyfileobj(content, into)
         for path, cached in self.stages[name].makes.items():
             if cached:
-                self.repo.cache.local.add(str(self.root / path), localfs, sizes[path][0])
+                self.repo.cache.local.add(str(self.root / path), localfs, md5s[path])
 
     def _plan(self) -> dict[str, Any]:
         return dict(json.loads((self.root / planned.PLAN).read_bytes()))
-
-    def _here(self, name: str) -> lock.Here:
-        return lock.Here(self._files(name), self._plan())
-
-    def _files(self, name: str) -> dict[str, str | None]:
-        """Path -> md5 of what a stage reads, as it lies here; None where it does not."""
-        return {path: _md5(self.root / path) for path in sorted(self.stages[name].reads)}
 
 
 def perform(job: Job, source: str, fetch: Fetch, clone: Path, result: Path) -> None:
     """Run a job in a clone of `source`, what git can clone: a path, an address, a bundle. It is made or brought up.
 
-    What the stage needs and the clone has not is fetched. Writes the result; a killed run leaves its checkpoints in
-    the clone, where the next one goes on. Raises Foreseen with the end of the log where the stage fails.
+    What the stage needs and the clone has not is fetched. Writes the result; a killed run leaves its checkpoints
+    beside the clone, where the next one goes on. Raises Foreseen with the end of the log where the stage fails.
     """
     start = time.time()
     _bring(clone, source, job.commit)
@@ -227,6 +228,10 @@ def _bring(clone: Path, source: str, commit: str) -> None:
     elif _git(clone, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", fails=True) != commit:
         _git(clone, "fetch", "--quiet", source, "HEAD")
     _git(clone, "checkout", "--quiet", "--force", "--detach", commit)
+    shared, link = clone.parent.resolve() / "checkpoints", clone / ".checkpoints"
+    shared.mkdir(exist_ok=True)
+    if not link.exists():
+        link.symlink_to(shared)  # as the job that goes on may be in another clone
 
 
 def _git(folder: Path, *arguments: str, fails: bool = False) -> str:
@@ -268,14 +273,3 @@ def _header(file: Path, archive: tarfile.TarFile) -> dict[str, Any]:
     except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError, RecursionError, StoreError) as error:
         raise StoreError(f"{file}: not a whole result ({' '.join(str(error).split())}); send it again") from None
     return header
-
-
-def _copied(archive: tarfile.TarFile, path: str, into: BinaryIO) -> tuple[str, int]:
-    """Copy a member -> its md5 and size."""
-    digest, size = hashlib.md5(usedforsecurity=False), 0
-    opened = archive.extractfile(path)
-    while opened is not None and (piece := opened.read(2**20)):
-        digest.update(piece)
-        into.write(piece)
-        size += len(piece)
-    return digest.hexdigest(), size

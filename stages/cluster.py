@@ -40,6 +40,8 @@ def do(given: argparse.Namespace) -> None:
     said = partial(print, flush=True)
     if (given.one is None) != (given.result is None):
         raise Foreseen("--one STAGE and --return FILE belong together; give both")
+    if given.jobs < 1:
+        raise Foreseen(f"--jobs: expected at least 1, got {given.jobs}")
     if not (given.list or given.take):
         dvc("repro", "--quiet", "plan", fix="mend it and run this again")
     head = jobs.Head()

@@ -264,15 +264,15 @@ def test_half_a_result_leaves_nothing_behind(workspace: Path) -> None:
 
 def test_a_full_disk_leaves_nothing_half(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = performed(workspace, DISTILL)
-    copied, count = jobs._copied, []
+    copy, count = shutil.copyfileobj, []
 
     def full(*given: Any) -> Any:
         count.append(1)
         if len(count) == 2:
             raise OSError(28, "No space left on device")
-        return copied(*given)
+        return copy(*given)
 
-    monkeypatch.setattr(jobs, "_copied", full)
+    monkeypatch.setattr(jobs.shutil, "copyfileobj", full)
     before = (workspace / "dvc.lock").read_bytes()
     with pytest.raises(StoreError, match="no room to write it"):
         jobs.Head(workspace).take(result)
@@ -303,6 +303,13 @@ def test_a_clone_is_brought_to_the_commit_of_the_next_job(workspace: Path) -> No
     assert jobs.Head(workspace).take(result).startswith(f"{DISTILL}: taken in")
 
 
+def test_a_job_goes_on_in_whichever_clone_is_free(workspace: Path) -> None:
+    for clone in ("one", "two"):
+        performed(workspace, DISTILL, clone)
+    (workspace.parent / "one" / ".checkpoints" / "reached").touch()
+    assert (workspace.parent / "two" / ".checkpoints" / "reached").exists()
+
+
 def test_the_command_on_files(workspace: Path) -> None:
     """As the jobs of a batch system do it."""
     listed = run(workspace, "python", "-m", "stages.cluster", "--list", f"evaluate@{FIRST}")
@@ -311,6 +318,7 @@ def test_the_command_on_files(workspace: Path) -> None:
     assert "error: 'distill@x': no stage that runs elsewhere" in said
     result = performed(workspace, DISTILL)
     assert f"{DISTILL}: taken in" in run(workspace, "python", "-m", "stages.cluster", "--take", str(result))
+    assert "--jobs: expected at least 1" in run(workspace, "python", "-m", "stages.cluster", "--jobs", "0", fails=True)
     said = run(workspace, "python", "-m", "stages.cluster", "evaluate@y", fails=True)
     assert "unknown stage 'evaluate@y'; known: " in said
 
