@@ -3,22 +3,27 @@
 import io
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import psutil
 from filelock import FileLock, Timeout
 
 from rcig import store
 from rcig.errors import Foreseen
 from rcig.jobs import Head, Job, perform
+from rcig.machines import Resources
 
 CLONES = Path(".cache/jobs")
 """of the head, and in the home folder of other machines: clones in which jobs run, and results on their way"""
 TRIES = 3
 """of a job whose machine died"""
+GRACE = 10.0
+"""seconds that stages have to end in, when all is stopped"""
 
 
 class LostError(Exception):
@@ -35,6 +40,10 @@ class Engine(Protocol):
         """The file of the result, in time; or Foreseen where the stage failed, or LostError."""
         ...
 
+    def stop(self) -> None:
+        """End what still runs. A long distillation leaves its checkpoint."""
+        ...
+
 
 class Made(NamedTuple):
     """What came of a run."""
@@ -48,9 +57,22 @@ def run(head: Head, engine: Engine, wanted: list[str], told: Callable[[str], Non
     """Make all stale stages, or those that are wanted and what they follow, each when those before it are made.
 
     What was taken in is in dvc.lock: a run that was stopped goes on where it was. What follows a stage that failed does
-    not run.
+    not run. Raises Foreseen where another process does the same for this clone.
     """
-    start, made = time.monotonic(), Made([], {})
+    alone = FileLock(head.root / CLONES / "head.lock")
+    try:
+        alone.acquire(timeout=0)
+    except Timeout:
+        raise Foreseen(f"{head.root}: another process makes its stages now; wait for it, or stop it") from None
+    try:
+        return _run(head, engine, wanted, told)
+    finally:
+        engine.stop()
+        alone.release()
+
+
+def _run(head: Head, engine: Engine, wanted: list[str], told: Callable[[str], None]) -> Made:
+    made, clock = Made([], {}), Clock()
     running: dict[Future[Path], str] = {}
     tries: dict[str, int] = {}
     while True:
@@ -64,26 +86,60 @@ def run(head: Head, engine: Engine, wanted: list[str], told: Callable[[str], Non
             tries[name] = tries.get(name, 0) + 1
             try:
                 result = future.result()
-                said = head.take(result)
+                taken = head.take(result)
+                said = taken.said
                 result.unlink()
                 made.taken.append(name)
+                clock.took(name, taken.seconds)
             except LostError as error:
                 said = f"{name}: its machine is gone ({error}), {tries[name]} of {TRIES} tries"
                 if tries[name] == TRIES:
                     made.failed[name] = said
             except Foreseen as error:
                 said = made.failed[name] = str(error)
-            minutes = (time.monotonic() - start) / 60
-            counts = f"{len(made.taken)} done, {len(running)} running, {len(made.failed)} failed, {minutes:.1f} minutes"
-            told(f"{said} [{counts}]")
+            waiting = [one for one in needed(head, wanted) if one not in made.failed]
+            told(f"{said} [{_counts(made, running, waiting)}; {clock.words(waiting, len(running) + 1)}]")
+
+
+def _counts(made: Made, running: Mapping[Any, str], waiting: list[str]) -> str:
+    left = len(waiting) - len(running)
+    counts = {"done": len(made.taken), "running": len(running), "waiting": left, "failed": len(made.failed)}
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "done")
+
+
+class Clock:
+    """How long a run has taken, and how long it may go on by what stages of each kind have taken so far."""
+
+    def __init__(self) -> None:
+        self._start, self._seconds, self._count = time.monotonic(), Counter[str](), Counter[str]()
+
+    def took(self, name: str, seconds: float) -> None:
+        kind = name.partition("@")[0]
+        self._seconds[kind] += seconds  # type: ignore[assignment]
+        self._count[kind] += 1
+
+    def words(self, waiting: list[str], beside: int) -> str:
+        """`beside`: how many run at a time."""
+        said = f"{(time.monotonic() - self._start) / 60:.1f} minutes"
+        if not self._count or not waiting:
+            return said
+        mean = self._seconds.total() / self._count.total()
+        kinds = [name.partition("@")[0] for name in waiting]
+        left = sum(self._seconds[kind] / self._count[kind] if self._count[kind] else mean for kind in kinds)
+        return f"{said}, about {left / beside / 60:.1f} left"
 
 
 def ready(head: Head, wanted: list[str], running: Set[str] = frozenset()) -> list[str]:
     """The stale stages, all or those that are wanted and what they follow, that follow no stale or running one."""
-    stale = head.stale()
-    before = {name: head.before(name) for name in {*stale, *wanted}}
-    needed = set(wanted).union(*(before[name] for name in wanted)) or set(stale)
-    return [name for name in stale if name in needed - running and not before[name] & {*stale, *running}]
+    stale = needed(head, wanted)
+    return [name for name in stale if name not in running and not head.before(name) & {*stale, *running}]
+
+
+def needed(head: Head, wanted: Iterable[str]) -> list[str]:
+    """The stale stages, all or those that are wanted and what they follow."""
+    stale, asked = head.stale(), set(wanted)
+    asked |= {name for one in wanted for name in head.before(one)}
+    return [name for name in stale if not asked or name in asked]
 
 
 @contextmanager
@@ -108,6 +164,15 @@ class Local:
         self.root, self.slots = head.root, slots
         self._pool = ThreadPoolExecutor(slots)
 
+    def stop(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        running = psutil.Process().children(recursive=True)
+        for process in running:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        for process in psutil.wait_procs(running, GRACE)[1]:
+            process.kill()
+
     def submit(self, job: Job) -> Future[Path]:
         return self._pool.submit(self._perform, job)
 
@@ -131,13 +196,13 @@ def result_of(root: Path, job: Job) -> Path:
 class Cluster:
     """Ray's cluster at an address: auto, HOST:PORT, or local for one that ends with this process.
 
-    Each job has so many cores and GPUs of a machine. Machines need the environment of the lock file, and neither a
-    folder that they share nor access to the head's repository: code and files travel by Ray.
+    Each job has the resources of its stage. Machines need the environment of the lock file, and neither a folder that
+    they share nor access to the head's repository: code and files travel by Ray.
     """
 
     slots = 10**4
 
-    def __init__(self, head: Head, address: str, cores: float, gpus: float) -> None:
+    def __init__(self, head: Head, address: str) -> None:
         try:
             import ray
         except ImportError:
@@ -152,7 +217,7 @@ class Cluster:
             raise Foreseen(
                 f"--address {address}: no cluster of Ray answers there ({said}); `ray start --head`"
             ) from None
-        self._run = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=0)(on_machine)
+        self._run = ray.remote(max_retries=0)(on_machine)
         self._bundle = ray.put(head.bundle())
         self._files: dict[str, Any] = {}
 
@@ -162,10 +227,12 @@ class Cluster:
                 self._files[md5] = self.ray.put((self.root / path).read_bytes())
         files = {path: self._files[md5] for path, md5 in job.needs.items()}
         found: Future[Path] = Future()
-        self._run.remote(job, [self._bundle], files).future().add_done_callback(
-            lambda ended: self._settle(job, ended, found)
-        )
+        run = self._run.options(**options(job.resources))
+        run.remote(job, [self._bundle], files).future().add_done_callback(lambda ended: self._settle(job, ended, found))
         return found
+
+    def stop(self) -> None:
+        self.ray.shutdown()
 
     def _settle(self, job: Job, ended: "Future[bytes]", found: Future[Path]) -> None:
         errors = self.ray.exceptions
@@ -179,6 +246,15 @@ class Cluster:
             found.set_exception(LostError(" ".join(str(error).split())[:120]))
         except BaseException as error:
             found.set_exception(error)
+
+
+def options(resources: Resources) -> dict[str, float]:
+    """How Ray calls them."""
+    return {
+        "num_cpus": resources.cores,
+        "num_gpus": resources.gpus,
+        **({"memory": resources.memory * 2**30} if resources.memory else {}),
+    }
 
 
 def on_machine(job: Job, bundle: list[Any], files: Mapping[str, Any]) -> bytes:

@@ -6,7 +6,6 @@ outputs, and the entry of dvc.lock that DVC wrote there. The head takes a result
 is its own. So a result that is late, of other settings or of other code is refused, and nothing is merged by git.
 """
 
-import io
 import json
 import os
 import shutil
@@ -15,23 +14,24 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
+from dvc.dependency import ParamsDependency
 from dvc.fs import localfs
 from dvc.repo import Repo
 
-from rcig import lock, planned, store
+from rcig import elsewhere, lock, planned, store
+from rcig.elsewhere import versions
 from rcig.errors import Foreseen, ParamsError, StoreError
+from rcig.machines import Resources
 
 CODE = ("rcig", "stages", "params.yaml", "plan.json", "dvc.yaml", "inputs", "released")
 """what a job takes from its commit, and what must therefore be committed"""
 AT_HEAD = ("plan", "report")
 """stages that are no jobs: they take seconds and read everything"""
-HEADER, LARGEST = "job.json", 2**24
-"""first member of a result, and how large it may be"""
 
 
 class RefusedError(Foreseen, ValueError):
@@ -46,10 +46,21 @@ class Job(NamedTuple):
     commit: str
     needs: Mapping[str, str]
     """path -> md5, of every file that the stage reads and git does not bring"""
+    resources: Resources = Resources()
 
 
 Fetch = Callable[[str], BinaryIO]
 """path -> the file that the head has there, opened"""
+
+
+class Taken(NamedTuple):
+    """What the head did with a result."""
+
+    stage: str
+    said: str
+    """a line, with the name of the stage"""
+    seconds: float
+    """that it took"""
 
 
 class Stage(NamedTuple):
@@ -59,19 +70,23 @@ class Stage(NamedTuple):
     reads: frozenset[str]
     makes: Mapping[str, bool]
     """path -> whether DVC caches it"""
+    params: tuple[str, ...]
+    """its keys of plan.json"""
 
 
 class Head:
     """A clone whose stages are to be made."""
 
-    def __init__(self, root: Path = Path()) -> None:
-        self.root = root.resolve()
+    def __init__(self, root: Path = Path(), resources: Mapping[str, Resources] | None = None) -> None:
+        """`resources`: of stages, by name; those that it leaves out take one core."""
+        self.root, self.resources = root.resolve(), resources or {}
         self.repo = Repo(str(self.root), _wait_for_lock=True)
         self.stages = {
             str(stage.name): Stage(
                 str(stage.cmd),
                 frozenset(_path(dep) for dep in stage.deps if dep.def_path != str(planned.PLAN)),
                 {_path(out): bool(out.use_cache) for out in stage.outs},
+                tuple(key for dep in stage.deps if isinstance(dep, ParamsDependency) for key in dep.params),
             )
             for stage in self.repo.index.stages
             if stage.cmd
@@ -83,7 +98,7 @@ class Head:
 
         Those that follow from them may turn out stale when they are made.
         """
-        return [name for name in lock.outdated(self._plan(), self.root) if name in self.stages]
+        return [name for name in lock.outdated(self.plan(), self.root) if name in self.stages]
 
     def before(self, name: str) -> set[str]:
         """All stages that a stage follows."""
@@ -101,80 +116,117 @@ class Head:
 
         Raises ParamsError for a stage that is none or no job, and Foreseen for what is not committed or not here.
         """
-        if stage not in self.stages or stage in AT_HEAD:
-            raise ParamsError(f"{stage!r}: no stage that runs elsewhere; `python -m stages.cluster --list` names all")
-        if changed := _git(self.root, "status", "--porcelain", "--", *CODE):
+        return Job(stage, self.commit([stage]), self.needs(stage), self.resources_of(stage))
+
+    def commit(self, stages: Iterable[str]) -> str:
+        """The commit that these stages can run at elsewhere, with the errors of `job`."""
+        for stage in stages:
+            if stage not in self.stages or stage in AT_HEAD:
+                listing = "`python -m stages.cluster --list` names all"
+                raise ParamsError(f"{stage!r}: no stage that runs elsewhere; {listing}")
+        if changed := git(self.root, "status", "--porcelain", "--", *CODE):
             which = ", ".join(line[3:] for line in changed.splitlines()[:3])
             raise Foreseen(f"{which}: not committed, and other clones get what is committed; commit first")
-        made, reads = lock.made(lock.at(self.root)), self.stages[stage].reads
-        known = {path: made.get(path) or _md5(self.root / path) for path in sorted(reads)}
+        return git(self.root, "rev-parse", "HEAD")
+
+    def needs(self, stage: str, made_there: Set[str] = frozenset()) -> dict[str, str]:
+        """Path -> md5, of what a stage reads, but for what is `made_there`. Raises Foreseen for what is not here."""
+        made, reads = lock.made(lock.at(self.root)), self.stages[stage].reads - made_there
+        known = {path: made.get(path) or elsewhere.md5(self.root / path) for path in sorted(reads)}
         found = {path: md5 for path, md5 in known.items() if md5 is not None and (self.root / path).is_file()}
         if missing := sorted(known.keys() - found.keys()):
             raise Foreseen(f"{missing[0]}: {stage} needs it and it is not here; `dvc pull`, or `dvc repro` its stage")
-        return Job(stage, _git(self.root, "rev-parse", "HEAD"), found)
+        return found
+
+    def resources_of(self, stage: str) -> Resources:
+        return self.resources.get(stage.partition("@")[0], Resources())
+
+    def template(self, stage: str) -> dict[str, Any]:
+        """The entry that dvc.lock gets for a stage, but for what its files contain."""
+        one, plan = self.stages[stage], self.plan()
+        params = {str(planned.PLAN): {key: lock.at_key(plan, key) for key in one.params}}
+        return {"cmd": one.command, "deps": sorted(one.reads), "params": params, "outs": sorted(one.makes)}
 
     def bundle(self) -> bytes:
         """The repository, with the history of what is checked out, as git clones it from a file."""
         with tempfile.TemporaryDirectory() as folder:
-            _git(self.root, "bundle", "create", "--quiet", f"{folder}/head", "HEAD")
+            git(self.root, "bundle", "create", "--quiet", f"{folder}/head", "HEAD")
             return (Path(folder) / "head").read_bytes()
 
-    def take(self, file: Path) -> str:
-        """Take in the result in a file -> a line that says of what stage, and what was done.
+    def take(self, file: Path) -> Taken:
+        """Take in the result in a file.
 
         All outputs are written before the entry is, each whole or not at all, under the lock of DVC. Raises
         RefusedError for the result of something else than what is planned here, and StoreError for a damaged one.
         """
-        with tarfile.open(file) if file.is_file() and tarfile.is_tarfile(file) else _no_result(file) as archive:
-            header = _header(file, archive)
-            name, entry = header["stage"], header["entry"]
+        with _opened(file) as (archive, header):
+            name, entry, seconds = header["stage"], header["entry"], float(header["seconds"])
             with self.repo.lock:
                 entries = lock.at(self.root)
                 if entries.get(name) == entry:
-                    return f"{name}: taken in before"
+                    return Taken(name, f"{name}: taken in before", seconds)
                 here = self._here(name)
-                self._check(name, entry, entries, here)
+                self._check(name, header, entries, here)
                 mine = entries.get(name)
                 if mine is not None and not lock.misfits(mine, entries, here):
-                    return f"{name}: made before by another run, whose result stays"
-                self._write(file, archive, name, entry)
+                    return Taken(name, f"{name}: made before by another run, whose result stays", seconds)
+                _write(file, archive, entry, self.root)
+                for path, cached in self.stages[name].makes.items():
+                    if cached:
+                        self.repo.cache.local.add(str(self.root / path), localfs, lock.made({name: entry})[path])
                 merged = {**entries, name: entry}
                 store.atomic_write(self.root / lock.LOCK, lock.written(merged))
-        return f"{name}: taken in, {header['seconds']:.0f} seconds on {header['machine']}"
+        return Taken(name, f"{name}: taken in, {seconds:.0f} seconds on {header['machine']}", seconds)
+
+    def extract(self, file: Path, folder: Path) -> Taken:
+        """Write the outputs in a file of a result below a folder, of whatever code and environment they are.
+
+        Raises RefusedError where no such stage is planned or it has other outputs, and StoreError for a damaged file.
+        """
+        with _opened(file) as (archive, header):
+            name, seconds = header["stage"], float(header["seconds"])
+            self._here(name)
+            self._check_outs(name, header["entry"])
+            _write(file, archive, header["entry"], folder)
+        return Taken(name, f"{name}: {seconds:.0f} seconds on {header['machine']}", seconds)
 
     def _here(self, name: str) -> lock.Here:
         """What a stage's entry is to fit: of what other stages make, their entries say the content."""
         if name not in self.stages:
             raise RefusedError(f"{name}: refused, as no such stage is planned here; it was renamed or removed")
         unmade = self.stages[name].reads - self._makers.keys()
-        return lock.Here({path: _md5(self.root / path) for path in unmade}, self._plan())
+        return lock.Here({path: elsewhere.md5(self.root / path) for path in unmade}, self.plan())
 
-    def _check(self, name: str, entry: lock.Entry, entries: lock.Entries, here: lock.Here) -> None:
-        stage = self.stages[name]
-        outs = {out["path"] for out in entry["outs"]}
-        if outs != set(stage.makes) or entry.get("cmd") != stage.command:
-            raise RefusedError(f"{name}: refused, as dvc.yaml has other outputs or another command; it was changed")
+    def _check(self, name: str, header: Mapping[str, Any], entries: lock.Entries, here: lock.Here) -> None:
+        entry = header["entry"]
+        self._check_outs(name, entry)
         if other := lock.misfits(entry, entries, here):
             settings = [one for one in other if one.startswith("stages.")]
             why = "settings or code were changed since" if settings else "what it reads was made anew since"
             raise RefusedError(f"{name}: refused, made of another {', '.join(other)}; {why}, so let it run again")
+        if header["versions"] != versions():
+            there, ours = (_pairs(one) for one in (header["versions"], versions()))
+            raise RefusedError(f"{name}: refused, made with {there}, and here is {ours}; keep it as a released set")
 
-    def _write(self, file: Path, archive: tarfile.TarFile, name: str, entry: lock.Entry) -> None:
-        md5s = {out["path"]: out["md5"] for out in entry["outs"]}
-        with ExitStack() as all_or_none:
-            for path, md5 in md5s.items():
-                into = all_or_none.enter_context(store.atomic_file(self.root / path))
-                content: Any = archive.extractfile(path)
-                if lock.md5_of(content) != md5:
-                    raise StoreError(f"{file}: {path} is not what its entry says; the file is damaged, send it again")
-                content.seek(0)
-                shutil.copyfileobj(content, into)
-        for path, cached in self.stages[name].makes.items():
-            if cached:
-                self.repo.cache.local.add(str(self.root / path), localfs, md5s[path])
+    def _check_outs(self, name: str, entry: lock.Entry) -> None:
+        stage, outs = self.stages[name], {out["path"] for out in entry["outs"]}
+        if outs != set(stage.makes) or entry.get("cmd") != stage.command:
+            raise RefusedError(f"{name}: refused, as dvc.yaml has other outputs or another command; it was changed")
 
-    def _plan(self) -> dict[str, Any]:
+    def plan(self) -> dict[str, Any]:
         return dict(json.loads((self.root / planned.PLAN).read_bytes()))
+
+
+def _write(file: Path, archive: tarfile.TarFile, entry: lock.Entry, root: Path) -> None:
+    """Write the outputs of a result below a folder, all or none."""
+    with ExitStack() as all_or_none:
+        for path, md5 in lock.made({"": entry}).items():
+            into = all_or_none.enter_context(store.atomic_file(root / path))
+            content: Any = archive.extractfile(path)
+            if elsewhere.md5_of(content) != md5:
+                raise StoreError(f"{file}: {path} is not what its entry says; the file is damaged, send it again")
+            content.seek(0)
+            shutil.copyfileobj(content, into)
 
 
 def perform(job: Job, source: str, fetch: Fetch, clone: Path, result: Path) -> None:
@@ -184,12 +236,14 @@ def perform(job: Job, source: str, fetch: Fetch, clone: Path, result: Path) -> N
     beside the clone, where the next one goes on. Raises Foreseen with the end of the log where the stage fails.
     """
     start = time.time()
+    if job.resources.gpus:
+        elsewhere.check_gpu(job.stage)
     _bring(clone, source, job.commit)
     for path, md5 in job.needs.items():
-        if _md5(clone / path) != md5:
+        if elsewhere.md5(clone / path) != md5:
             with store.atomic_file(clone / path) as into, fetch(path) as origin:
                 shutil.copyfileobj(origin, into)
-            if _md5(clone / path) != md5:
+            if elsewhere.md5(clone / path) != md5:
                 raise Foreseen(f"{path}: has changed since {job.stage} was asked for; ask again")
     entries = lock.at(clone)
     entries.pop(job.stage, None)
@@ -202,39 +256,24 @@ def perform(job: Job, source: str, fetch: Fetch, clone: Path, result: Path) -> N
     if log.returncode:
         errors = [line for line in said.splitlines() if line.startswith("error: ")]
         raise Foreseen(f"{job.stage}: failed in {clone}: {' '.join(errors[-1:] or said.split()[-40:])}")
-    entry = lock.at(clone)[job.stage]
-    header = {
-        "stage": job.stage,
-        "commit": job.commit,
-        "entry": entry,
-        "seconds": time.time() - start,
-        "machine": os.uname().nodename,
-        "log": said[-LARGEST // 4 :],
-    }
-    with store.atomic_file(result) as into, tarfile.open(fileobj=into, mode="w") as archive:
-        content = json.dumps(header).encode()
-        member = tarfile.TarInfo(HEADER)
-        member.size = len(content)
-        archive.addfile(member, io.BytesIO(content))
-        for out in entry["outs"]:
-            archive.add(clone / out["path"], out["path"], recursive=False)
+    elsewhere.write(result, clone, job.stage, job.commit, lock.at(clone)[job.stage], time.time() - start, said)
 
 
 def _bring(clone: Path, source: str, commit: str) -> None:
     """A clone at a commit. What is ignored by git there stays: raw arrays, checkpoints, DVC's cache."""
     if not (clone / ".git").exists():
         clone.parent.mkdir(parents=True, exist_ok=True)
-        _git(clone.parent, "clone", "--quiet", "--no-checkout", source, str(clone.resolve()))
-    elif _git(clone, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", fails=True) != commit:
-        _git(clone, "fetch", "--quiet", source, "HEAD")
-    _git(clone, "checkout", "--quiet", "--force", "--detach", commit)
+        git(clone.parent, "clone", "--quiet", "--no-checkout", source, str(clone.resolve()))
+    elif git(clone, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", fails=True) != commit:
+        git(clone, "fetch", "--quiet", source, "HEAD")
+    git(clone, "checkout", "--quiet", "--force", "--detach", commit)
     shared, link = clone.parent.resolve() / "checkpoints", clone / ".checkpoints"
     shared.mkdir(exist_ok=True)
     if not link.exists():
         link.symlink_to(shared)  # as the job that goes on may be in another clone
 
 
-def _git(folder: Path, *arguments: str, fails: bool = False) -> str:
+def git(folder: Path, *arguments: str, fails: bool = False) -> str:
     done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
     if done.returncode and not fails:
         raise Foreseen(f"`git {' '.join(arguments[:2])}` in {folder}: {' '.join(done.stderr.split())}")
@@ -245,16 +284,18 @@ def _path(item: Any) -> str:
     return PurePosixPath(item.def_path).as_posix()
 
 
-def _md5(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return lock.md5_of(file)
+def _pairs(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def _no_result(file: Path) -> Any:
-    what = "no file of a result" if file.exists() else "no such file"
-    raise StoreError(f"{file}: {what}; name what `python -m stages.cluster --one STAGE --return FILE` has written")
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[tarfile.TarFile, dict[str, Any]]]:
+    """The archive and the header of a result. Raises StoreError where the file is none."""
+    if not file.is_file() or not tarfile.is_tarfile(file):
+        what = "no file of a result" if file.exists() else "no such file"
+        raise StoreError(f"{file}: {what}; name what `python -m stages.cluster --one STAGE --return FILE` has written")
+    with tarfile.open(file) as archive:
+        yield archive, _header(file, archive)
 
 
 def _header(file: Path, archive: tarfile.TarFile) -> dict[str, Any]:
@@ -262,13 +303,13 @@ def _header(file: Path, archive: tarfile.TarFile) -> dict[str, Any]:
     try:
         first, *members = archive.getmembers()
         opened = archive.extractfile(first)
-        if first.name != HEADER or first.size > LARGEST or opened is None:
+        if first.name != elsewhere.HEADER or first.size > elsewhere.LARGEST or opened is None:
             raise ValueError(f"begins with {first.name}")
         header: dict[str, Any] = json.loads(opened.read())
         outs = [(out["path"], out["size"]) for out in header["entry"]["outs"]]
         if [(one.name, one.size) for one in members] != outs or not all(one.isreg() for one in members):
             raise ValueError("has other files than its entry")
-        str(header["stage"]), float(header["seconds"]), str(header["machine"])
+        str(header["stage"]), float(header["seconds"]), str(header["machine"]), dict(header["versions"])
         lock.read(lock.written({header["stage"]: header["entry"]}).encode())
     except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError, RecursionError, StoreError) as error:
         raise StoreError(f"{file}: not a whole result ({' '.join(str(error).split())}); send it again") from None

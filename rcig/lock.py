@@ -1,6 +1,5 @@
 """dvc.lock: by what each stage was run and what it made, whether that is what is planned, and merging two sides."""
 
-import hashlib
 import io
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -100,11 +99,6 @@ def made(entries: Entries) -> dict[str, str]:
     return {path: md5 for entry in entries.values() for path, md5 in _md5s(entry, "outs").items() if md5}
 
 
-def md5_of(file: io.BufferedIOBase) -> str:
-    """The name that DVC gives to this content."""
-    return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 def merge(base: Entries, ours: Entries, theirs: Entries, here: Here) -> tuple[dict[str, Entry], list[str]]:
     """The entries of both sides, which were `base` once, and a line for each stage that both have changed.
 
@@ -149,10 +143,10 @@ def _params(entry: Entry) -> dict[str, Any]:
 
 
 def _other_params(entry: Entry, here: Here) -> list[str]:
-    return [key for key, value in _params(entry).items() if _at(here.plan, key) != value]
+    return [key for key, value in _params(entry).items() if at_key(here.plan, key) != value]
 
 
-def _at(content: Any, key: str) -> Any:
+def at_key(content: Any, key: str) -> Any:
     """The value of a key whose parts are joined by dots; None where there is none."""
     for part in key.split("."):
         content = content.get(part) if isinstance(content, Mapping) else None

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from rcig import lock
+from rcig import elsewhere, lock
 from rcig.errors import StoreError, of_path
 from rcig.store import atomic_write
 
@@ -161,14 +161,14 @@ def _has_whole(path: Path, name: str) -> bool:
     """Whether this file can be read and holds the object of that name."""
     try:
         with path.open("rb") as file:
-            return lock.md5_of(file) == name.removesuffix(".dir")
+            return elsewhere.md5_of(file) == name.removesuffix(".dir")
     except OSError:
         return False
 
 
 def is_whole(content: bytes, name: str) -> bool:
     """Whether this is the content of the object of that name."""
-    return lock.md5_of(io.BytesIO(content)) == name.removesuffix(".dir")
+    return elsewhere.md5_of(io.BytesIO(content)) == name.removesuffix(".dir")
 
 
 def _git(root: Path, *command: str) -> bytes:

@@ -29,6 +29,7 @@ from rcig.judging.evaluate import Evaluate
 from rcig.judging.full_dataset import FullDataset
 from rcig.judging.membership import Attack
 from rcig.judging.subject import Judged
+from rcig.machines import Resources
 from rcig.methods import basis as bases
 from rcig.methods import registry
 from rcig.methods.experts import Experts
@@ -86,6 +87,8 @@ class Params:
     experts: dict[str, Experts]
     """networks whose training on real images is to be matched"""
     studies: dict[str, Any]
+    resources: dict[str, Resources] = dataclasses.field(default_factory=dict)
+    """what a stage takes of the machine that it runs on, by its name in dvc.yaml"""
 
 
 class Experiment(NamedTuple):
@@ -159,7 +162,7 @@ def _make(params: Params, root: Path) -> dict[str, Any]:
     tested_on = {name: catalogue.source_of(name, one.own).test for name, one in params.datasets.items()}
     raw = ("resolution", "channels", "classes", "whitening")
     method = "rcig.methods.{}".format
-    return {
+    stages = {
         "preprocess": members(
             "preprocess", {d: {key: one[key] for key in raw} | {"own": own[d]} for d, one in datasets.items()}
         ),
@@ -201,6 +204,9 @@ def _make(params: Params, root: Path) -> dict[str, Any]:
             _contents(params, experiments, studies), "stages.report", *_modules_in("rcig.report.sections", root)
         ),
     }
+    for name in params.resources:
+        known("resources", "stage", name, stages)
+    return stages
 
 
 def _contents(params: Params, experiments: Mapping[str, Experiment], studies: Mapping[str, Study]) -> dict[str, Any]:

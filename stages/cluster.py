@@ -13,11 +13,14 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from rcig import engines, jobs
-from rcig.entry import guarded
+from rcig import engines, jobs, plan, planned
+from rcig.entry import end, guarded
 from rcig.errors import Foreseen
 from rcig.fields import known
 from stages.commands import dvc
+
+INTERRUPTED = 130
+"""the status of a process that Ctrl-C has ended"""
 
 
 def main() -> None:
@@ -27,8 +30,6 @@ def main() -> None:
     option("stages", nargs="*", metavar="STAGE")
     option("--jobs", type=int, default=1, metavar="N", help="beside each other on this machine (default: %(default)s)")
     option("--address", metavar="WHERE", help="of a cluster of Ray: auto, HOST:PORT, or local for one of this machine")
-    option("--cores", type=float, default=1, metavar="N", help="of a machine of the cluster for each job")
-    option("--gpus", type=float, default=0, metavar="N", help="likewise")
     option("--list", action="store_true", help="print the stale stages that can run now, and end")
     option("--one", metavar="STAGE", help="run one, stale or not, and write what came of it to a file")
     option("--return", dest="result", type=Path, metavar="FILE", help="that file")
@@ -44,7 +45,7 @@ def do(given: argparse.Namespace) -> None:
         raise Foreseen(f"--jobs: expected at least 1, got {given.jobs}")
     if not (given.list or given.take):
         dvc("repro", "--quiet", "plan", fix="mend it and run this again")
-    head = jobs.Head()
+    head = jobs.Head(resources=plan.read(planned.PARAMS)[0].resources)
     for name in given.stages:
         known("stages", "stage", name, head.stages)
     if given.list:
@@ -54,10 +55,13 @@ def do(given: argparse.Namespace) -> None:
         said(f"{given.result}: result of {given.one}; take it in: python -m stages.cluster --take {given.result}")
     elif given.take:
         for file in given.take:
-            said(head.take(file))
+            said(head.take(file).said)
     else:
-        engine = engines.Cluster(head, given.address, given.cores, given.gpus) if given.address else None
-        made = engines.run(head, engine or engines.Local(head, given.jobs), given.stages, said)
+        engine = engines.Cluster(head, given.address) if given.address else engines.Local(head, given.jobs)
+        try:
+            made = engines.run(head, engine, given.stages, said)
+        except KeyboardInterrupt:
+            end("stopped; what was taken in stays, and the same command goes on from there", INTERRUPTED)
         if made.failed:
             raise Foreseen(f"{len(made.failed)} failed: {', '.join(made.failed)}; mend them and run this again")
         dvc("repro", "--allow-missing", *given.stages, fix="see above")

@@ -8,7 +8,7 @@ Example: python -m stages.merge
 import io
 from pathlib import Path
 
-from rcig import lock, planned, store
+from rcig import elsewhere, lock, planned, store
 from rcig.errors import Foreseen
 from stages.commands import conflicts, dvc, git
 from stages.common import run
@@ -57,7 +57,7 @@ def resolve(path: str, ours: bytes | None, theirs: bytes | None, md5: str | None
 
 
 def digest(content: bytes) -> str:
-    return lock.md5_of(io.BytesIO(content))
+    return elsewhere.md5_of(io.BytesIO(content))
 
 
 if __name__ == "__main__":

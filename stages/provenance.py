@@ -1,11 +1,14 @@
 """What a result says of the machine and the revision that made it."""
 
+import json
 import os
 import platform
 import subprocess
 from pathlib import Path
 
 MADE_BY = ("rcig", "stages", "params.yaml")
+PACK = Path("pack.json")
+"""which the folder of a pack has, see rcig.packs"""
 
 
 def machine() -> str:
@@ -22,13 +25,13 @@ def machine() -> str:
 
 
 def revision() -> str | None:
-    """The commit that is checked out, marked where code or settings differ from it; None in no clone's own folder.
+    """The commit that is checked out, marked where code or settings differ from it, or that a pack is of; else None.
 
     Results are no part of it: a run that is being recorded is rewriting them.
     """
     top = _git("rev-parse", "--show-toplevel")
     if top is None or Path(top) != Path.cwd():
-        return None
+        return str(json.loads(PACK.read_bytes())["commit"])[:12] if PACK.exists() else None
     commit, changes = _git("rev-parse", "--short=12", "HEAD"), _git("status", "--porcelain", "--", *MADE_BY)
     return f"{commit}-dirty" if changes else commit
 

@@ -22,12 +22,17 @@ SHARED = ("dataset", "images_per_class", "method", "seeds", "code", "data")
 
 
 def main(path: str, results: str) -> None:
-    arrays, meta = store.load_distilled(Path(path))
+    release(Path(path), Path(results))
+
+
+def release(path: Path, results: Path) -> None:
+    """Write the released set of a file and of the folder of its results. Raises StoreError where they do not fit."""
+    arrays, meta = store.load_distilled(path)
     try:
-        curve = (Path(results) / "curve.csv").read_text("utf-8")
+        curve = (results / "curve.csv").read_text("utf-8")
     except (OSError, ValueError) as error:
         raise StoreError(f"{results}: no results of a distillation ({error}); name the folder of its summary") from None
-    summary = store.load_json(Path(results) / "summary.json")
+    summary = store.load_json(results / "summary.json")
     missing = [name for name in (*OF_ITS_MAKER, "code", "data", "heldout_accuracy") if name not in summary]
     if missing:
         raise StoreError(f"{results}/summary.json: lacks {', '.join(missing)}; is it the summary of {path}?")
@@ -36,7 +41,7 @@ def main(path: str, results: str) -> None:
         raise StoreError(f"{results}/summary.json: {', '.join(other)} are not those of {path}; is it that set's?")
     summary |= {"arrays": store.digest(arrays, store.LEARNED), "curve": curve}
     arrays["meta"] = np.asarray(json.dumps(meta | {"record": summary}, sort_keys=True))
-    target = RELEASED / Path(path).name
+    target = RELEASED / path.name
     store.save(target, store.DISTILLED, **arrays)
     print(f"{target}: {meta['method']} on {meta['dataset']}; pin it: dvc add {target}")
 

@@ -10,9 +10,12 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_cpu
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
+import shutil
+
+import heads
 import jax
 import pytest
-from workspaces import ROOT, once, save_settings, sections
+from workspaces import ENVIRONMENT, ROOT, once, save_settings, sections
 
 
 @pytest.fixture
@@ -51,3 +54,18 @@ def _preprocess(folder: Path) -> None:
         patch.chdir(folder)
         plan.main()
         preprocess.main("mnist_sample")
+
+
+@pytest.fixture(scope="session")
+def made_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return once(tmp_path_factory, "head", heads.make)
+
+
+@pytest.fixture
+def head_workspace(made_head: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """See `heads`."""
+    copied = tmp_path / "head"
+    shutil.copytree(made_head, copied, symlinks=True)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    return copied

@@ -3,70 +3,28 @@
 import io
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from workspaces import (
-    ENVIRONMENT,
-    ROOT,
-    STUB,
-    copy_pipeline,
-    once,
-    ran,
-    read_settings,
-    run,
-    save_settings,
-    sections,
-    yaml,
-)
+from heads import DISTILL, FIRST, SECOND, commit
+from workspaces import ran, read_settings, run, save_settings, sections
 
-from rcig import engines, jobs, lock
+from rcig import elsewhere, engines, jobs, lock
 from rcig.errors import Foreseen, ParamsError, StoreError
-
-FIRST, SECOND = "mnist_sample-ipc1-rcig", "mnist_sample-ipc1-random_real"
-DISTILL = f"distill@{FIRST}"
-
-
-def make(workspace: Path) -> None:
-    """A repository with two experiments whose plan and raw arrays are made, and whose stages compute nothing."""
-    copy_pipeline(workspace)
-    for stage in yaml.load((workspace / "dvc.yaml").read_text())["stages"].keys() - {"plan"}:
-        lines = (
-            f"sys.argv = ['python', '-m', 'stages.{stage}', *sys.argv[1:]]",
-            f"runpy.run_path({str(STUB / 'python')!r})",
-        )
-        (workspace / "stages" / f"{stage}.py").write_text("\n".join(["import runpy, sys", *lines]))
-    digits = read_settings()["shared"]["digits"]
-    save_settings(workspace, sections(experiments={name: digits[name] for name in (FIRST, SECOND)}))
-    run(workspace, "git", "init", "-q")
-    run(workspace, "dvc", "init", "-q")
-    shutil.copy(ROOT / ".dvc" / "config", workspace / ".dvc" / "config")
-    (workspace / "released").mkdir()
-    ran(workspace, "plan", "preprocess")
-    commit(workspace)
-
-
-def commit(workspace: Path) -> None:
-    (workspace / ".gitignore").open("a").write("/ran.txt\n")
-    run(workspace, "git", "add", ".")
-    run(workspace, "git", "commit", "-q", "-m", "as it stands")
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return once(tmp_path_factory, "jobs", make)
+from rcig.machines import Resources
 
 
 @pytest.fixture
-def workspace(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    copied = tmp_path / "head"
-    shutil.copytree(made, copied, symlinks=True)
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    return copied
+def workspace(head_workspace: Path) -> Path:
+    return head_workspace
 
 
 def performed(workspace: Path, stage: str, clone: str = "clone") -> Path:
@@ -81,12 +39,12 @@ def test_a_result_from_another_clone_is_as_if_it_was_made_here(workspace: Path) 
     result = performed(workspace, DISTILL)
     head = jobs.Head(workspace)
     assert DISTILL in head.stale()
-    assert head.take(result).startswith(f"{DISTILL}: taken in")
+    assert head.take(result).said.startswith(f"{DISTILL}: taken in")
     assert DISTILL not in jobs.Head(workspace).stale()
     assert DISTILL not in ran(workspace)
     (workspace / f"artifacts/distilled/{FIRST}.npz").unlink()
     run(workspace, "dvc", "checkout", f"artifacts/distilled/{FIRST}.npz")
-    assert jobs.Head(workspace).take(result) == f"{DISTILL}: taken in before"
+    assert jobs.Head(workspace).take(result).said == f"{DISTILL}: taken in before"
 
 
 def test_all_that_is_stale_is_made_in_the_order_of_the_graph(workspace: Path, tmp_path: Path) -> None:
@@ -173,7 +131,7 @@ def other_data(workspace: Path) -> None:
     entries = lock.at(workspace)
     (out,) = (one for one in entries["preprocess@mnist_sample"]["outs"] if one["path"].endswith("train.npz"))
     with path.open("rb") as file:
-        out["md5"] = lock.md5_of(file)
+        out["md5"] = elsewhere.md5_of(file)
     (workspace / "dvc.lock").write_text(lock.written(entries))
 
 
@@ -207,7 +165,7 @@ def test_of_two_results_the_first_stays(workspace: Path) -> None:
     other = rewritten(result, workspace.parent / "other.tar", content=b"as good")
     head = jobs.Head(workspace)
     head.take(result)
-    assert head.take(other) == f"{DISTILL}: made before by another run, whose result stays"
+    assert head.take(other).said == f"{DISTILL}: made before by another run, whose result stays"
     assert (workspace / f"artifacts/distilled/{FIRST}.npz").read_bytes() != b"as good"
 
 
@@ -215,17 +173,17 @@ def rewritten(result: Path, path: Path, content: bytes | None = None, **renamed:
     """A result with another content of its set, as its entry says; or with members of other names."""
     with tarfile.open(result) as archive:
         members = {one.name: archive.extractfile(one).read() for one in archive.getmembers()}  # type: ignore[union-attr]
-    header = json.loads(members.pop(jobs.HEADER))
+    header = json.loads(members.pop(elsewhere.HEADER))
     if content is not None:
         out = next(out for out in header["entry"]["outs"] if out["path"].endswith(".npz"))
         members[out["path"]] = content
-        out |= {"md5": lock.md5_of(io.BytesIO(content)), "size": len(content)}
+        out |= {"md5": elsewhere.md5_of(io.BytesIO(content)), "size": len(content)}
     for old, new in renamed.items():
         out = next(out for out in header["entry"]["outs"] if out["path"].endswith(old))
         members = {new if name == out["path"] else name: data for name, data in members.items()}
         out["path"] = new
     with tarfile.open(path, "w") as archive:
-        for name, data in {jobs.HEADER: json.dumps(header).encode(), **members}.items():
+        for name, data in {elsewhere.HEADER: json.dumps(header).encode(), **members}.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
@@ -300,7 +258,7 @@ def test_a_clone_is_brought_to_the_commit_of_the_next_job(workspace: Path) -> No
     other_settings(workspace)
     commit(workspace)
     result = performed(workspace, DISTILL)
-    assert jobs.Head(workspace).take(result).startswith(f"{DISTILL}: taken in")
+    assert jobs.Head(workspace).take(result).said.startswith(f"{DISTILL}: taken in")
 
 
 def test_a_job_goes_on_in_whichever_clone_is_free(workspace: Path) -> None:
@@ -323,10 +281,92 @@ def test_the_command_on_files(workspace: Path) -> None:
     assert "unknown stage 'evaluate@y'; known: " in said
 
 
+@pytest.mark.parametrize("beside", [1, 3])
+def test_the_time_left_is_that_of_what_is_left(beside: int) -> None:
+    clock = engines.Clock()
+    assert "left" not in clock.words(["distill@a"], beside), "as nothing has ended yet"
+    clock.took("distill@a", 600)
+    clock.took("evaluate@a", 120)
+    clock.took("evaluate@b", 240)
+    left = (600 + 180 + (600 + 120 + 240) / 3) / beside / 60
+    assert f"about {left:.1f} left" in clock.words(["distill@b", "evaluate@c", "attack@a"], beside)
+
+
+def slow(workspace: Path, seconds: int) -> None:
+    """Distillations take so long, and say when they have begun."""
+    script = workspace / "stages" / "distill.py"
+    script.write_text(
+        f"import time\nopen('{workspace}/began', 'a').close()\ntime.sleep({seconds})\n{script.read_text()}"
+    )
+    ran(workspace, "plan")
+    commit(workspace)
+
+
+def until(reached: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if reached():
+            return
+        time.sleep(0.1)
+    raise AssertionError("not reached within a minute")
+
+
+@pytest.mark.slow
+def test_a_stop_ends_what_runs_and_the_next_start_goes_on(workspace: Path) -> None:
+    slow(workspace, 600)
+    command = [sys.executable, "-m", "stages.cluster", DISTILL]
+    started = subprocess.Popen(command, cwd=workspace, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    until((workspace / "began").exists)
+    second = run(workspace, "python", "-m", "stages.cluster", DISTILL, fails=True)
+    assert "another process makes its stages now" in second
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert said.strip().splitlines()[-1].startswith("error: stopped; what was taken in stays")
+    assert not psutil.Process().children(recursive=True)
+    assert DISTILL in jobs.Head(workspace).stale()
+    (workspace / "stages" / "distill.py").write_text(
+        (workspace / "stages" / "evaluate.py").read_text().replace("evaluate", "distill")
+    )
+    ran(workspace, "plan")
+    commit(workspace)
+    assert f"{DISTILL}: taken in" in run(workspace, "python", "-m", "stages.cluster", DISTILL)
+
+
+def test_two_results_taken_in_at_once_are_both_there(workspace: Path) -> None:
+    other = f"distill@{SECOND}"
+    files = [performed(workspace, DISTILL), performed(workspace, other, "other")]
+    command = [sys.executable, "-m", "stages.cluster", "--take"]
+    takers = [subprocess.Popen([*command, file], cwd=workspace) for file in files]
+    assert [taker.wait(120) for taker in takers] == [0, 0]
+    assert not {DISTILL, other} & {*jobs.Head(workspace).stale()}
+
+
+def test_a_job_that_asks_for_a_gpu_does_not_run_without_one(workspace: Path) -> None:
+    head = jobs.Head(workspace, {"distill": Resources(gpus=1)})
+    found = engines.run(head, engines.Local(head, 1), [DISTILL], lambda line: None)
+    assert found.failed[DISTILL].startswith(f"{DISTILL}: asks for a GPU, and JAX on ")
+    assert "has: cpu;" in found.failed[DISTILL]
+
+
+def test_what_a_job_asks_of_a_machine(workspace: Path) -> None:
+    head = jobs.Head(workspace, {"distill": Resources(cores=4, memory=2, gpus=0.5)})
+    assert engines.options(head.job(DISTILL).resources) == {"num_cpus": 4, "memory": 2**31, "num_gpus": 0.5}
+    assert engines.options(head.resources_of(f"evaluate@{FIRST}")) == {"num_cpus": 1, "num_gpus": 0}
+
+
+def test_a_result_of_other_packages_is_refused(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = performed(workspace, DISTILL)
+    monkeypatch.setattr(jobs, "versions", lambda: {"jax": "0.1"})
+    with pytest.raises(jobs.RefusedError, match=r"made with jax .*, and here is jax 0\.1; keep it as a released set"):
+        jobs.Head(workspace).take(result)
+
+
 @pytest.mark.slow
 def test_a_cluster_that_loses_a_machine_ends_as_a_serial_run(workspace: Path, tmp_path: Path) -> None:
-    ray = pytest.importorskip("ray")
-    machines = pytest.importorskip("ray.cluster_utils").Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    import ray  # which takes a second
+    from ray.cluster_utils import Cluster
+
+    machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     second = machines.add_node(num_cpus=1)
     serial = tmp_path / "serial"
     shutil.copytree(workspace, serial, symlinks=True)
@@ -340,7 +380,7 @@ def test_a_cluster_that_loses_a_machine_ends_as_a_serial_run(workspace: Path, tm
 
     try:
         head = jobs.Head(workspace)
-        found = engines.run(head, engines.Cluster(head, machines.address, cores=1, gpus=0), [], tell)
+        found = engines.run(head, engines.Cluster(head, machines.address), [], tell)
     finally:
         ray.shutdown()
         machines.shutdown()

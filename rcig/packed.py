@@ -1,0 +1,239 @@
+"""A pack at work: stages run in its folder, on a machine that has neither DVC nor git nor a network.
+
+The folder is one that rcig.packs has filled: the code of a commit, what its stages read, and pack.json, which says what
+is to run. All files are looked at before anything runs. A stage that ends adds its result to one file of results at
+once, so that a time limit costs no more than what runs at that moment, and that goes on from its checkpoint when the
+command is given again, here or from the next pack.
+
+Example: python -m rcig.packed --seconds 600
+"""
+
+import argparse
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rcig import elsewhere, store
+from rcig.entry import guarded
+from rcig.errors import Foreseen, StoreError
+
+PACK, DATA, SITE = Path("pack.json"), Path("pack"), Path("site")
+"""what is to run; what its files are restored from; packages of wheels that came with it"""
+RESULTS = Path("results.tar")
+CHECKPOINTS, CHECKPOINT = Path(".checkpoints"), re.compile(r"\.checkpoints/[\w.+-]+/\d+(-\d+)?\.npz")
+ROOM = 2**30
+"""bytes of disk for what stages write"""
+GRACE = 10.0
+"""seconds that a stage has to end in when the time is over"""
+
+
+class Running(NamedTuple):
+    """A stage at work."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    start: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m rcig.packed", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    option = parser.add_argument
+    option("--seconds", type=float, metavar="N", help="after which all ends, with what is done by then")
+    option("--jobs", type=int, default=1, metavar="N", help="stages beside each other (default: %(default)s)")
+    option("--results", type=Path, default=RESULTS, metavar="FILE", help="what to bring home (default: %(default)s)")
+    option("--size", type=float, metavar="MIB", help="that it may have; what does not fit is said, and stays here")
+    guarded(do, parser.parse_args())
+
+
+def do(given: argparse.Namespace) -> None:
+    end = time.monotonic() + given.seconds if given.seconds is not None else float("inf")
+    room = given.size * 2**20 if given.size is not None else float("inf")
+    if given.jobs < 1 or end < time.monotonic() or room <= 0:
+        raise Foreseen("expected --jobs of at least 1, and --seconds and --size above 0")
+    pack = opened()
+    prepare(pack)
+    done = DATA / "done"
+    failed = work(pack, done, given.jobs, end, lambda: collect(pack, done, given.results, room))
+    for line in collect(pack, done, given.results, room):
+        print(line)
+    left = [stage for stage in pack["stages"] if not _result(done, stage).exists() and stage not in failed]
+    print(f"{given.results}: {len(pack['stages']) - len(left) - len(failed)} done, {len(left)} left")
+    if failed:
+        raise Foreseen(f"failed: {'; '.join(f'{stage}, see {log}' for stage, log in failed.items())}")
+
+
+def opened() -> dict[str, Any]:
+    """The content of pack.json. Raises StoreError where it or a file of the pack is not as it was packed."""
+    fix = "unpack it anew, or send it again"
+    try:
+        pack: dict[str, Any] = json.loads(PACK.read_bytes())
+        for path, content in pack["packed"].items():
+            if not Path(path).is_file() or elsewhere.md5(Path(path)) != content:
+                raise StoreError(f"{path}: missing or damaged; {fix}")
+    except FileNotFoundError:
+        raise StoreError(f"{PACK}: no such file; run from the folder that a pack was unpacked into") from None
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise error if isinstance(error, Foreseen) else StoreError(f"{PACK}: no pack ({error!r}); {fix}") from None
+    return pack
+
+
+def prepare(pack: Mapping[str, Any]) -> None:
+    """Look at disk, memory, packages and the device, then restore what the stages read.
+
+    Raises Foreseen for what is lacking, StoreError for a file that is not restored as it was.
+    """
+    missing = {path: one for path, one in pack["files"].items() if elsewhere.md5(Path(path)) != one["md5"]}
+    needed, free = sum(one["size"] for one in missing.values()) + ROOM, shutil.disk_usage(".").free
+    if free < needed:
+        raise Foreseen(f"{needed / 2**30:.1f} GiB of disk are needed here, {free / 2**30:.1f} are free; make room")
+    for wheel in sorted(DATA.glob("*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(SITE)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(SITE.resolve()), os.environ.get("PYTHONPATH", "")])
+    sys.path.insert(0, str(SITE.resolve()))
+    _check_packages(pack)
+    from rcig import forms, resources  # which need packages of the pack
+
+    for stage in pack["stages"].values():
+        memory = resources.on_host() / 2**30
+        if memory < stage["resources"]["memory"]:
+            raise Foreseen(
+                f"{stage['name']}: asks for {stage['resources']['memory']:g} GiB of memory, {memory:.1f} are free"
+            )
+    if asking := [name for name, stage in pack["stages"].items() if stage["resources"]["gpus"]]:
+        elsewhere.check_gpu(asking[0])
+    for path, one in missing.items():
+        forms.restore(DATA / one["md5"], one["form"], Path(path))
+        if elsewhere.md5(Path(path)) != one["md5"]:
+            raise StoreError(f"{path}: not restored as it was; does this machine have another NumPy or codec?")
+
+
+def _check_packages(pack: Mapping[str, Any]) -> None:
+    modules = {"rcig.forms", *(one["cmd"].split()[2] for one in pack["stages"].values())}
+    modules |= {"imagecodecs" for one in pack["files"].values() if one["form"] == "jpeg_xl"}
+    for module in sorted(modules):
+        done = subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = done.stderr.strip().splitlines()[-1:]
+            raise Foreseen(f"{module} cannot be imported here: {' '.join(said)}; put its wheel into the pack, --wheels")
+
+
+def work(pack: Mapping[str, Any], done: Path, jobs: int, end: float, collected: Any) -> dict[str, Path]:
+    """Run the stages, each after those that it follows, until all are done or the time is over -> those that failed,
+    with their logs."""
+    running: dict[str, Running] = {}
+    failed: dict[str, Path] = {}
+    try:
+        while time.monotonic() < end:
+            for name in _ready(pack, done, {*running, *failed}):
+                if len(running) < jobs:
+                    running[name] = _start(name, pack["stages"][name]["cmd"], jobs)
+                    print(f"{name}: started", flush=True)
+            if not running:
+                break
+            time.sleep(0.2)
+            for name, (process, log, start) in list(running.items()):
+                if process.poll() is None:
+                    continue
+                del running[name]
+                if process.returncode:
+                    failed[name] = log
+                    print(f"{name}: failed, see {log}", flush=True)
+                    continue
+                seconds = time.time() - start
+                _save(pack, name, done, seconds, log)
+                collected()
+                print(f"{name}: done in {seconds:.0f} seconds", flush=True)
+    finally:
+        _end(running)
+    return failed
+
+
+def _ready(pack: Mapping[str, Any], done: Path, other: set[str]) -> list[str]:
+    ended = {name for name in pack["stages"] if _result(done, name).exists()}
+    return [
+        name
+        for name, stage in pack["stages"].items()
+        if name not in ended and name not in other and set(stage["follows"]) <= ended
+    ]
+
+
+def _start(name: str, command: str, jobs: int) -> Running:
+    log = Path("logs") / f"{name}.log"
+    log.parent.mkdir(exist_ok=True)
+    environment = os.environ | {"DVC_STAGE": name}
+    if jobs > 1:  # which one stage alone would take for itself
+        environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    python = Path(sys.executable)
+    start = command.replace("python ", f'"{python}" ', 1)
+    with log.open("ab") as file:
+        process = subprocess.Popen(["sh", "-c", f"exec {start}"], env=environment, stdout=file, stderr=file)
+    return Running(process, log, time.time())
+
+
+def _end(running: Mapping[str, Running]) -> None:
+    for one in running.values():
+        one.process.terminate()
+    for one in running.values():
+        try:
+            one.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            one.process.kill()
+
+
+def _save(pack: Mapping[str, Any], name: str, done: Path, seconds: float, log: Path) -> None:
+    """Write the result of a stage, with the entry that DVC would have written: what was read and what was made."""
+    stage = pack["stages"][name]
+    entry = {
+        "cmd": stage["cmd"],
+        "deps": [described(path) for path in stage["deps"]],
+        "params": stage["params"],
+        "outs": [described(path) for path in stage["outs"]],
+    }
+    said = log.read_text("utf-8", "replace")
+    elsewhere.write(_result(done, name), Path(), name, pack["commit"], entry, seconds, said)
+
+
+def described(path: str) -> dict[str, Any]:
+    """What DVC notes of a file."""
+    return {"path": path, "hash": "md5", "md5": elsewhere.md5(Path(path)), "size": Path(path).stat().st_size}
+
+
+def collect(pack: Mapping[str, Any], done: Path, into: Path, room: float) -> Iterator[str]:
+    """Write one file of all results, and of the checkpoints of what is not done, as far as they fit -> what does not
+    fit, said in a line each."""
+    results = [path for name in pack["stages"] if (path := _result(done, name)).exists()]
+    ended = {path.stem.partition("@")[2] for path in results if path.name.startswith("distill@")}
+    states = [path for path in sorted(CHECKPOINTS.glob("*/*.npz")) if path.parent.name.rpartition("-")[0] not in ended]
+    left, said = room - tarfile.RECORDSIZE, []
+    with store.atomic_file(into) as file, tarfile.open(fileobj=file, mode="w") as archive:
+        for path, name in [(one, one.name) for one in results] + [(one, str(one)) for one in states]:
+            size = path.stat().st_size + 2 * tarfile.BLOCKSIZE
+            if size > left:
+                said.append(f"{path}: {size / 2**20:.1f} MiB, too large for {into}; it stays here")
+                continue
+            content = path.read_bytes()
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+            left -= -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE + tarfile.BLOCKSIZE
+    return iter(said)
+
+
+def _result(done: Path, stage: str) -> Path:
+    return done / f"{stage}.tar"
+
+
+if __name__ == "__main__":
+    main()

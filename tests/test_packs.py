@@ -1,0 +1,298 @@
+"""Packs: stages on a machine without DVC and git, there and back."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from heads import DISTILL, FIRST, commit
+from workspaces import ran, run
+
+from rcig import forms, jobs, lock, packed, packs, store
+from rcig.errors import Foreseen, ParamsError, StoreError
+from rcig.machines import Resources
+
+EVALUATE = f"evaluate@{FIRST}"
+
+
+@pytest.fixture
+def workspace(head_workspace: Path) -> Path:
+    return head_workspace
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    """A folder on another machine."""
+    folder = tmp_path / "there"
+    folder.mkdir()
+    return folder
+
+
+def carried(workspace: Path, there: Path, *stages: str, resources: Resources | None = None) -> None:
+    """Pack stages, and unpack them there."""
+    head = jobs.Head(workspace, {"distill": resources} if resources else None)
+    (file,) = packs.pack(head, [*stages], workspace.parent / "pack.tar", None, [])
+    with tarfile.open(file) as archive:
+        archive.extractall(there, filter="data")
+
+
+def worked(there: Path, *options: str, fails: bool = False, **variables: str) -> str:
+    """Run the pack, on a machine that has a shell and this Python and no other program."""
+    programs = there.parent / "programs"
+    programs.mkdir(exist_ok=True)
+    if not (programs / "sh").exists():
+        (programs / "sh").symlink_to(shutil.which("sh") or "/bin/sh")
+    environment = os.environ | {"PATH": str(programs)} | variables
+    command = [sys.executable, "-m", "rcig.packed", *options]
+    done = subprocess.run(command, cwd=there, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def taken(workspace: Path, there: Path) -> list[str]:
+    return [*packs.unpack(jobs.Head(workspace), there / "results.tar", None)]
+
+
+def test_what_comes_back_is_as_if_it_was_made_here(workspace: Path, there: Path, tmp_path: Path) -> None:
+    serial = tmp_path / "serial"
+    shutil.copytree(workspace, serial, symlinks=True)
+    ran(serial, EVALUATE)
+    carried(workspace, there, EVALUATE)
+    assert "2 done, 0 left" in worked(there, "--jobs", "2")
+    assert [line.partition(",")[0] for line in taken(workspace, there)] == [
+        f"{DISTILL}: taken in",
+        f"{EVALUATE}: taken in",
+    ]
+    assert lock.at(workspace) == lock.at(serial)
+    assert ran(workspace, EVALUATE) == []
+
+
+def test_it_comes_in_parts(workspace: Path, there: Path) -> None:
+    parts = packs.pack(jobs.Head(workspace), [DISTILL], workspace.parent / "pack.tar", 2**18, [])
+    assert len(parts) > 2
+    assert {part.stat().st_size for part in parts[:-1]} == {2**18}
+    assert sorted(workspace.parent.glob("*pack.tar*")) == parts
+    (there / "pack.tar").write_bytes(b"".join(part.read_bytes() for part in parts))
+    with tarfile.open(there / "pack.tar") as archive:
+        archive.extractall(there, filter="data")
+    assert "1 done, 0 left" in worked(there)
+
+
+def slow(workspace: Path, stage: str) -> None:
+    """Where SLOW is set, a stage leaves a checkpoint and then takes ten minutes."""
+    script = workspace / "stages" / f"{stage}.py"
+    lines = (
+        "import os, pathlib, sys, time",
+        "if __name__ == '__main__' and 'SLOW' in os.environ:",
+        "    checkpoint = pathlib.Path('.checkpoints', sys.argv[1] + '-0123456789abcdef', '0.npz')",
+        "    checkpoint.parent.mkdir(parents=True, exist_ok=True)",
+        "    checkpoint.write_bytes(b'reached' * 1000)",
+        "    time.sleep(600)",
+        script.read_text(),
+    )
+    script.write_text("\n".join(lines))
+    ran(workspace, "plan")
+    commit(workspace)
+
+
+@pytest.mark.slow
+def test_a_time_limit_costs_only_what_runs(workspace: Path, there: Path) -> None:
+    slow(workspace, "evaluate")
+    carried(workspace, there, EVALUATE)
+    assert "1 done, 1 left" in worked(there, "--seconds", "9", SLOW="1")
+    assert [line.partition(":")[0] for line in taken(workspace, there)] == [f"{DISTILL}"]
+    said = worked(there)
+    assert f"{DISTILL}: started" not in said
+    assert "2 done, 0 left" in said
+    assert f"{EVALUATE}: taken in" in " ".join(taken(workspace, there))
+
+
+@pytest.mark.slow
+def test_a_run_that_was_cut_off_goes_on_elsewhere(workspace: Path, there: Path, tmp_path: Path) -> None:
+    slow(workspace, "distill")
+    carried(workspace, there, DISTILL)
+    assert "0 done, 1 left" in worked(there, "--seconds", "9", SLOW="1")
+    (line,) = taken(workspace, there)
+    checkpoint = f".checkpoints/{FIRST}-0123456789abcdef/0.npz"
+    assert line == f"{checkpoint}: kept; the run goes on from it"
+    assert (workspace / checkpoint).read_bytes() == b"reached" * 1000
+    carried(workspace, tmp_path / "third", DISTILL)
+    assert (tmp_path / "third" / checkpoint).read_bytes() == b"reached" * 1000
+
+
+def test_what_does_not_fit_is_said_and_stays(workspace: Path, there: Path) -> None:
+    slow(workspace, "evaluate")
+    carried(workspace, there, EVALUATE)
+    said = worked(there, "--size", "0.001")
+    assert "MiB, too large for results.tar; it stays here" in said
+    assert (there / "results.tar").stat().st_size < 2**20
+    assert taken(workspace, there) == []
+    worked(there, "--size", "1")
+    assert (there / "results.tar").stat().st_size < 2**20
+    assert len(taken(workspace, there)) == 2
+
+
+def test_a_pack_that_was_damaged_does_not_run(workspace: Path, there: Path) -> None:
+    carried(workspace, there, DISTILL)
+    listed = [*json.loads((there / packed.PACK).read_text())["packed"]]
+    for path in (next(name for name in listed if name.startswith("pack/")), "stages/distill.py"):
+        content = (there / path).read_bytes()
+        (there / path).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert f"error: {path}: missing or damaged" in worked(there, fails=True)
+        (there / path).write_bytes(content)
+    (there / packed.PACK).write_text("{}")
+    assert "error: pack.json: no pack" in worked(there, fails=True)
+    (there / packed.PACK).unlink()
+    assert "error: pack.json: no such file" in worked(there, fails=True)
+    assert not (there / "logs").exists()
+
+
+def test_a_stage_that_fails_is_named_with_its_log(workspace: Path, there: Path) -> None:
+    (workspace / "stages" / "distill.py").write_text(
+        "if __name__ == '__main__':\n    raise SystemExit('error: no luck')\n"
+    )
+    ran(workspace, "plan")
+    commit(workspace)
+    carried(workspace, there, EVALUATE)
+    assert f"failed: {DISTILL}, see logs/{DISTILL}.log" in worked(there, fails=True)
+    assert "error: no luck" in (there / f"logs/{DISTILL}.log").read_text()
+    assert taken(workspace, there) == []
+
+
+def test_a_wheel_brings_what_that_machine_lacks(workspace: Path, there: Path, tmp_path: Path) -> None:
+    script = workspace / "stages" / "distill.py"
+    script.write_text(f"import brought\n{script.read_text()}")
+    ran(workspace, "plan")
+    commit(workspace)
+    carried(workspace, there, DISTILL)
+    said = worked(there, fails=True)
+    assert "stages.distill cannot be imported here: ModuleNotFoundError: No module named 'brought'" in said
+    wheel = tmp_path / "brought-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("brought.py", "")
+    head = jobs.Head(workspace)
+    (file,) = packs.pack(head, [DISTILL], tmp_path / "pack.tar", None, [wheel])
+    with tarfile.open(file) as archive:
+        archive.extractall(there, filter="data")
+    assert "1 done, 0 left" in worked(there)
+    with pytest.raises(ParamsError, match="no wheel"):
+        packs.pack(head, [DISTILL], tmp_path / "pack.tar", None, [script])
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        (Resources(gpus=1), f"{DISTILL}: asks for a GPU, and JAX on"),
+        (Resources(memory=1e6), f"{DISTILL}: asks for 1e+06 GiB of memory"),
+    ],
+)
+def test_the_machine_is_looked_at_first(workspace: Path, there: Path, resources: Resources, message: str) -> None:
+    carried(workspace, there, DISTILL, resources=resources)
+    assert message in worked(there, fails=True)
+    assert not (there / "logs").exists()
+
+
+def test_what_cannot_run_there_is_not_packed(workspace: Path, tmp_path: Path) -> None:
+    head = jobs.Head(workspace)
+    with pytest.raises(ParamsError, match="preprocess@mnist_sample: reads what only this machine has"):
+        packs.pack(head, ["preprocess@mnist_sample"], tmp_path / "pack.tar", None, [])
+    with pytest.raises(ParamsError, match="unknown stage 'distill@x'"):
+        packs.pack(head, ["distill@x"], tmp_path / "pack.tar", None, [])
+    (workspace / "artifacts/data/mnist_sample/train.npz").unlink()
+    with pytest.raises(Foreseen, match=r"train\.npz: distill@.* needs it"):
+        packs.pack(head, [DISTILL], tmp_path / "pack.tar", None, [])
+    assert not (tmp_path / "pack.tar").exists()
+
+
+def test_a_result_of_another_environment_becomes_a_released_set(
+    workspace: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carried(workspace, there, EVALUATE)
+    worked(there)
+    monkeypatch.setattr(jobs, "versions", lambda: {"jax": "0.1"})
+    with pytest.raises(jobs.RefusedError, match=f"{DISTILL}: refused, made with jax.*{EVALUATE}: refused"):
+        taken(workspace, there)
+    released: list[tuple[str, bytes, list[str]]] = []
+
+    def release(path: Path, results: Path) -> None:
+        released.append((path.name, path.read_bytes(), sorted(one.name for one in results.iterdir())))
+
+    said = [*packs.unpack(jobs.Head(workspace), there / "results.tar", release)]
+    content = (there / f"artifacts/distilled/{FIRST}.npz").read_bytes()
+    assert released == [(f"{FIRST}.npz", content, ["curve.csv", "summary.json"])]
+    assert said == [f"{EVALUATE}: left out, as no set comes of it; it can be made here"]
+
+
+def test_no_file_of_results(workspace: Path, tmp_path: Path) -> None:
+    head = jobs.Head(workspace)
+    (tmp_path / "text").write_text("no archive")
+    with tarfile.open(tmp_path / "link", "w") as archive:
+        link = tarfile.TarInfo("../../out")
+        link.type = tarfile.SYMTYPE
+        archive.addfile(link)
+    with tarfile.open(tmp_path / "outside", "w") as archive:
+        archive.add(tmp_path / "text", "../../.checkpoints/x-0/0.npz")
+    for name, message in (
+        ("none", "no such file"),
+        ("text", "not a whole file of results"),
+        ("link", "is no file"),
+        ("outside", "no file of a result"),
+    ):
+        with pytest.raises(StoreError, match=message):
+            [*packs.unpack(head, tmp_path / name, None)]
+
+
+def images(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.integers(0, 256, shape).astype(np.uint8)
+
+
+def test_files_are_restored_byte_by_byte(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(40, 40)).astype(np.float32)
+    zeros = np.zeros((2, 2), np.float32)
+    zeros[0, 1] = -0.0  # equal to its transpose in value, not in bits
+    smooth = np.tile(np.arange(32, dtype=np.uint8)[None, None, :, None], (2000, 32, 1, 3))
+    arrays = {
+        "colour": {"images": images(rng, 7, 5, 4, 3), "labels": np.arange(7)},
+        "strips": {"images": np.concatenate([smooth, images(rng, 100, 32, 32, 3)])},
+        "grey": {"images": images(rng, 7, 5, 4, 1)},
+        "none": {"images": images(rng, 0, 5, 4, 3)},
+        "matrices": {"symmetric": matrix + matrix.T, "not": matrix, "signs": zeros, "text": np.array("a")},
+    }
+    for name, content in arrays.items():
+        store.save_arrays(tmp_path / name, content)
+    np.savez_compressed(tmp_path / "foreign", images=images(rng, 7, 5, 4, 3))
+    (tmp_path / "text").write_text("text")
+    expected = {"colour": "jpeg_xl", "strips": "jpeg_xl", "foreign.npz": "file", "text": "file"}
+    for name in (*arrays, "foreign.npz", "text"):
+        form = forms.reduce(tmp_path / name, tmp_path / "reduced")
+        assert form == expected.get(name, "arrays")
+        forms.restore(tmp_path / "reduced", form, tmp_path / "restored")
+        assert (tmp_path / "restored").read_bytes() == (tmp_path / name).read_bytes(), name
+    forms.reduce(tmp_path / "matrices", tmp_path / "reduced")
+    content = (tmp_path / "reduced").read_bytes()
+    for damaged in (content[:-40], content[:300] + b"damaged" + content[307:], b""):
+        (tmp_path / "reduced").write_bytes(damaged)
+        with pytest.raises(StoreError, match="not a file in its compact form"):
+            forms.restore(tmp_path / "reduced", "arrays", tmp_path / "again")
+        assert not (tmp_path / "again").exists()
+
+
+def test_the_commands(workspace: Path, there: Path) -> None:
+    said = run(workspace, "python", "-m", "stages.pack", DISTILL, "--to", "../p.tar", "--part", "0.3")
+    parts = sorted(workspace.parent.glob("p.tar.*"))
+    assert said.count(" MiB\n") == len(parts) > 1
+    (there / "p.tar").write_bytes(b"".join(part.read_bytes() for part in parts))
+    run(there, "tar", "xf", "p.tar")
+    worked(there)
+    assert f"{DISTILL}: taken in" in run(workspace, "python", "-m", "stages.unpack", str(there / "results.tar"))
+    assert "--part: expected a size above 0" in run(
+        workspace, "python", "-m", "stages.pack", DISTILL, "--part", "-1", fails=True
+    )
+    assert "expected --jobs of at least 1" in worked(there, "--jobs", "0", fails=True)
