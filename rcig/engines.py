@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
@@ -81,24 +82,32 @@ def _run(head: Head, engine: Engine, wanted: list[str], told: Callable[[str], No
                 running[engine.submit(head.job(name))] = name
         if not running:
             return made
+        beside, said = len(running), []
+        results: dict[str, Path] = {}
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             name = running.pop(future)
             tries[name] = tries.get(name, 0) + 1
             try:
-                result = future.result()
-                taken = head.take(result)
-                said = taken.said
-                result.unlink()
+                results[name] = future.result()
+            except LostError as error:
+                said.append(f"{name}: its machine is gone ({error}), {tries[name]} of {TRIES} tries")
+                if tries[name] == TRIES:
+                    made.failed[name] = said[-1]
+            except Foreseen as error:
+                made.failed[name] = str(error)
+                said.append(str(error))
+        for name, taken in zip(results, head.take(results.values()), strict=True):
+            results[name].unlink()
+            if isinstance(taken, Foreseen):
+                made.failed[name] = str(taken)
+                said.append(str(taken))
+            else:
                 made.taken.append(name)
                 clock.took(name, taken.seconds)
-            except LostError as error:
-                said = f"{name}: its machine is gone ({error}), {tries[name]} of {TRIES} tries"
-                if tries[name] == TRIES:
-                    made.failed[name] = said
-            except Foreseen as error:
-                said = made.failed[name] = str(error)
-            waiting = [one for one in needed(head, wanted) if one not in made.failed]
-            told(f"{said} [{_counts(made, running, waiting)}; {clock.words(waiting, len(running) + 1)}]")
+                said.append(taken.said)
+        waiting = [one for one in needed(head, wanted) if one not in made.failed]
+        for line in said:
+            told(f"{line} [{_counts(made, running, waiting)}; {clock.words(waiting, beside)}]")
 
 
 def _counts(made: Made, running: Mapping[Any, str], waiting: list[str]) -> str:
@@ -211,7 +220,7 @@ class Cluster:
         module = {"py_modules": [str(Path(__file__).parent)]}
         given = None if address == "local" else address
         try:
-            ray.init(given, runtime_env=module, logging_level="warning", log_to_driver=False)
+            ray.init(given, runtime_env=module, logging_level=logging.WARNING, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             said = " ".join(str(error).split())[:200]
             raise Foreseen(

@@ -153,29 +153,44 @@ class Head:
             git(self.root, "bundle", "create", "--quiet", f"{folder}/head", "HEAD")
             return (Path(folder) / "head").read_bytes()
 
-    def take(self, file: Path) -> Taken:
-        """Take in the result in a file.
+    def take(self, files: Iterable[Path]) -> list[Taken | Foreseen]:
+        """Take in the results in files -> for each what was done, or the error that kept it out.
 
-        All outputs are written before the entry is, each whole or not at all, under the lock of DVC. Raises
-        RefusedError for the result of something else than what is planned here, and StoreError for a damaged one.
+        Of every result all outputs are written before its entry is, each whole or not at all, under the lock of DVC,
+        whose file is read and written once. Errors are RefusedError for the result of something else than what is
+        planned here, and StoreError for a damaged one.
         """
+        found: list[Taken | Foreseen] = []
+        with self.repo.lock:
+            before = lock.at(self.root)
+            entries = dict(before)
+            try:
+                for file in files:
+                    try:
+                        found.append(self._take(file, entries))
+                    except Foreseen as error:
+                        found.append(error)
+            finally:
+                if entries != before:
+                    store.atomic_write(self.root / lock.LOCK, lock.written(entries))
+        return found
+
+    def _take(self, file: Path, entries: dict[str, lock.Entry]) -> Taken:
+        """Take in one, whose entry is added to these."""
         with _opened(file) as (archive, header):
             name, entry, seconds = header["stage"], header["entry"], float(header["seconds"])
-            with self.repo.lock:
-                entries = lock.at(self.root)
-                if entries.get(name) == entry:
-                    return Taken(name, f"{name}: taken in before", seconds)
-                here = self._here(name)
-                self._check(name, header, entries, here)
-                mine = entries.get(name)
-                if mine is not None and not lock.misfits(mine, entries, here):
-                    return Taken(name, f"{name}: made before by another run, whose result stays", seconds)
-                _write(file, archive, entry, self.root)
-                for path, cached in self.stages[name].makes.items():
-                    if cached:
-                        self.repo.cache.local.add(str(self.root / path), localfs, lock.made({name: entry})[path])
-                merged = {**entries, name: entry}
-                store.atomic_write(self.root / lock.LOCK, lock.written(merged))
+            mine = entries.get(name)
+            if mine == entry:
+                return Taken(name, f"{name}: taken in before", seconds)
+            here = self._here(name)
+            self._check(name, header, entries, here)
+            if mine is not None and not lock.misfits(mine, entries, here):
+                return Taken(name, f"{name}: made before by another run, whose result stays", seconds)
+            _write(file, archive, entry, self.root)
+            for path, cached in self.stages[name].makes.items():
+                if cached:
+                    self.repo.cache.local.add(str(self.root / path), localfs, lock.made({name: entry})[path])
+            entries[name] = entry
         return Taken(name, f"{name}: taken in, {seconds:.0f} seconds on {header['machine']}", seconds)
 
     def extract(self, file: Path, folder: Path) -> Taken:
@@ -245,9 +260,7 @@ def perform(job: Job, source: str, fetch: Fetch, clone: Path, result: Path) -> N
                 shutil.copyfileobj(origin, into)
             if elsewhere.md5(clone / path) != md5:
                 raise Foreseen(f"{path}: has changed since {job.stage} was asked for; ask again")
-    entries = lock.at(clone)
-    entries.pop(job.stage, None)
-    store.atomic_write(clone / lock.LOCK, lock.written(entries))
+    store.atomic_write(clone / lock.LOCK, lock.written({}))  # of many stages DVC reads and writes it for long
     command = ["dvc", "--wait-for-lock", "repro", "--single-item", job.stage]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     environment["DVC_NO_ANALYTICS"] = "1"

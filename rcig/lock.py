@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,11 @@ class Here(NamedTuple):
 
 def read(content: bytes) -> dict[str, Entry]:
     """The entries that a dvc.lock of that content holds. Raises StoreError where it is none."""
+    return dict(_read(content))
+
+
+@lru_cache(maxsize=1)
+def _read(content: bytes) -> dict[str, Entry]:
     try:
         entries: dict[str, Entry] = {
             str(name): dict(entry) for name, entry in YAML(typ="safe").load(content)["stages"].items()

@@ -91,10 +91,13 @@ def unpack(head: jobs.Head, file: Path, release: Callable[[Path, Path], None] | 
             if release is not None:
                 yield from _release(head, result, Path(scratch) / "set", release)
                 continue
-            try:
-                yield head.take(result).said
-            except jobs.RefusedError as error:
-                refused.append(str(error))
+            (taken,) = head.take([result])
+            if isinstance(taken, jobs.Taken):
+                yield taken.said
+            elif isinstance(taken, jobs.RefusedError):
+                refused.append(str(taken))
+            else:
+                raise taken
     if refused:
         raise jobs.RefusedError("; ".join(refused))
 

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def do(given: argparse.Namespace) -> None:
-    said = partial(print, flush=True)
+    said, refused = partial(print, flush=True), list[str]()
     if (given.one is None) != (given.result is None):
         raise Foreseen("--one STAGE and --return FILE belong together; give both")
     if given.jobs < 1:
@@ -54,8 +54,13 @@ def do(given: argparse.Namespace) -> None:
         engines.perform_here(head.root, head.job(given.one), given.result)
         said(f"{given.result}: result of {given.one}; take it in: python -m stages.cluster --take {given.result}")
     elif given.take:
-        for file in given.take:
-            said(head.take(file).said)
+        for taken in head.take(given.take):
+            if isinstance(taken, Foreseen):
+                refused.append(str(taken))
+            else:
+                said(taken.said)
+        if refused:
+            raise Foreseen("; ".join(refused))
     else:
         engine = engines.Cluster(head, given.address) if given.address else engines.Local(head, given.jobs)
         try:

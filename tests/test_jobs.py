@@ -35,16 +35,24 @@ def performed(workspace: Path, stage: str, clone: str = "clone") -> Path:
     return result
 
 
+def take(workspace: Path, result: Path) -> str:
+    """What the head says of a result."""
+    (taken,) = jobs.Head(workspace).take([result])
+    if isinstance(taken, Foreseen):
+        raise taken
+    return taken.said
+
+
 def test_a_result_from_another_clone_is_as_if_it_was_made_here(workspace: Path) -> None:
     result = performed(workspace, DISTILL)
     head = jobs.Head(workspace)
     assert DISTILL in head.stale()
-    assert head.take(result).said.startswith(f"{DISTILL}: taken in")
+    assert take(workspace, result).startswith(f"{DISTILL}: taken in")
     assert DISTILL not in jobs.Head(workspace).stale()
     assert DISTILL not in ran(workspace)
     (workspace / f"artifacts/distilled/{FIRST}.npz").unlink()
     run(workspace, "dvc", "checkout", f"artifacts/distilled/{FIRST}.npz")
-    assert jobs.Head(workspace).take(result).said == f"{DISTILL}: taken in before"
+    assert take(workspace, result) == f"{DISTILL}: taken in before"
 
 
 def test_all_that_is_stale_is_made_in_the_order_of_the_graph(workspace: Path, tmp_path: Path) -> None:
@@ -155,7 +163,7 @@ def test_a_result_of_something_else_is_refused(workspace: Path, change: Callable
     change(workspace)
     before = (workspace / "dvc.lock").read_bytes()
     with pytest.raises(jobs.RefusedError, match=message):
-        jobs.Head(workspace).take(result)
+        take(workspace, result)
     assert (workspace / "dvc.lock").read_bytes() == before
     assert not (workspace / f"artifacts/distilled/{FIRST}.npz").exists()
 
@@ -163,10 +171,21 @@ def test_a_result_of_something_else_is_refused(workspace: Path, change: Callable
 def test_of_two_results_the_first_stays(workspace: Path) -> None:
     result = performed(workspace, DISTILL)
     other = rewritten(result, workspace.parent / "other.tar", content=b"as good")
-    head = jobs.Head(workspace)
-    head.take(result)
-    assert head.take(other).said == f"{DISTILL}: made before by another run, whose result stays"
+    take(workspace, result)
+    assert take(workspace, other) == f"{DISTILL}: made before by another run, whose result stays"
     assert (workspace / f"artifacts/distilled/{FIRST}.npz").read_bytes() != b"as good"
+
+
+def test_a_refused_result_does_not_keep_others_out(workspace: Path) -> None:
+    first, second = performed(workspace, DISTILL), performed(workspace, f"distill@{SECOND}", "other")
+    evil = rewritten(first, workspace.parent / "evil.tar", npz="rcig/inner.py")
+    refused, lost, taken = jobs.Head(workspace).take([evil, workspace.parent / "none.tar", second])
+    assert isinstance(refused, jobs.RefusedError)
+    assert isinstance(lost, StoreError)
+    assert isinstance(taken, jobs.Taken)
+    stale = jobs.Head(workspace).stale()
+    assert DISTILL in stale
+    assert f"distill@{SECOND}" not in stale
 
 
 def rewritten(result: Path, path: Path, content: bytes | None = None, **renamed: str) -> Path:
@@ -195,7 +214,7 @@ def test_outputs_are_written_only_where_those_of_the_stage_lie(workspace: Path) 
     for place in ("../out.npz", "rcig/inner.py", "/tmp/out.npz"):
         evil = rewritten(result, workspace.parent / "evil.tar", npz=place)
         with pytest.raises(jobs.RefusedError, match=r"dvc\.yaml has other outputs"):
-            jobs.Head(workspace).take(evil)
+            take(workspace, evil)
     assert not (workspace.parent / "out.npz").exists()
 
 
@@ -214,10 +233,10 @@ def test_half_a_result_leaves_nothing_behind(workspace: Path) -> None:
     for damaged in (content[: last + 1], content[: last // 2], flipped, b"", b"no archive"):
         cut.write_bytes(damaged)
         with pytest.raises(StoreError):
-            jobs.Head(workspace).take(cut)
+            take(workspace, cut)
     assert files_of(workspace) == before
     with pytest.raises(StoreError, match="no such file"):
-        jobs.Head(workspace).take(workspace.parent / "none.tar")
+        take(workspace, workspace.parent / "none.tar")
 
 
 def test_a_full_disk_leaves_nothing_half(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +252,7 @@ def test_a_full_disk_leaves_nothing_half(workspace: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(jobs.shutil, "copyfileobj", full)
     before = (workspace / "dvc.lock").read_bytes()
     with pytest.raises(StoreError, match="no room to write it"):
-        jobs.Head(workspace).take(result)
+        take(workspace, result)
     assert (workspace / "dvc.lock").read_bytes() == before
     assert not (workspace / f"artifacts/distilled/{FIRST}.npz").exists()
     assert not (workspace / f"results/distill/{FIRST}/summary.json").exists()
@@ -258,7 +277,7 @@ def test_a_clone_is_brought_to_the_commit_of_the_next_job(workspace: Path) -> No
     other_settings(workspace)
     commit(workspace)
     result = performed(workspace, DISTILL)
-    assert jobs.Head(workspace).take(result).said.startswith(f"{DISTILL}: taken in")
+    assert take(workspace, result).startswith(f"{DISTILL}: taken in")
 
 
 def test_a_job_goes_on_in_whichever_clone_is_free(workspace: Path) -> None:
@@ -358,7 +377,7 @@ def test_a_result_of_other_packages_is_refused(workspace: Path, monkeypatch: pyt
     result = performed(workspace, DISTILL)
     monkeypatch.setattr(jobs, "versions", lambda: {"jax": "0.1"})
     with pytest.raises(jobs.RefusedError, match=r"made with jax .*, and here is jax 0\.1; keep it as a released set"):
-        jobs.Head(workspace).take(result)
+        take(workspace, result)
 
 
 @pytest.mark.slow
