@@ -41,8 +41,9 @@ UNITS = {
     "pixels": r"resolution",
     "layers": r"depth",
     "brightness": r"mean|std",
+    "GiB": r"memory",
     "": r".*(rates?|floor|decay|weight|temperature|gradient|strength|mobility|held_out|fraction|factor|iterations)"
-    r"|channels|classes|folds|measurements|seeds?",
+    r"|channels|classes|folds|measurements|seeds?|cores|gpus",
 }
 """unit of a number -> names of the settings that have it; those of the last are pure numbers and counts"""
 OF_PAPERS = re.compile(r"\s*\(([^()]*\b(?:papers?|reference code)\b[^()]*)\)")
