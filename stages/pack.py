@@ -36,8 +36,8 @@ def do(given: argparse.Namespace) -> None:
     made = packs.pack(head, given.stages, given.to, size, given.wheels)
     for file in made:
         print(f"{file}: {file.stat().st_size / 2**20:.1f} MiB")
-    joined = f"cat {given.to}.* | tar xf - -C FOLDER" if size else f"tar xf {given.to} -C FOLDER"
-    print(f"there: {joined}; cd FOLDER; python -m rcig.packed; back here: python -m stages.unpack results.tar")
+    joined = f"cat {given.to.name}.* | tar xf -" if size else f"tar xf {given.to.name}"
+    print(f"there, in an empty folder: {joined}; python -m rcig.packed; back here: python -m stages.unpack results.tar")
 
 
 if __name__ == "__main__":
