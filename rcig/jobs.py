@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
@@ -124,6 +125,11 @@ class Head:
             if stage not in self.stages or stage in AT_HEAD:
                 listing = "`python -m stages.cluster --list` names all"
                 raise ParamsError(f"{stage!r}: no stage that runs elsewhere; {listing}")
+        return self._commit
+
+    @cached_property
+    def _commit(self) -> str:
+        """What is checked out when it is asked for first: who edits files meanwhile changes nothing that runs."""
         if changed := git(self.root, "status", "--porcelain", "--", *CODE):
             which = ", ".join(line[3:] for line in changed.splitlines()[:3])
             raise Foreseen(f"{which}: not committed, and other clones get what is committed; commit first")

@@ -262,6 +262,11 @@ def test_what_is_not_committed_is_no_job(workspace: Path) -> None:
     edit(workspace / "rcig/inner.py", "\nclass ", "\nNEW = 1\n\n\nclass ")
     with pytest.raises(Foreseen, match=r"rcig/inner.py: not committed"):
         jobs.Head(workspace).job(DISTILL)
+    run(workspace, "git", "checkout", "--", "rcig")
+    head = jobs.Head(workspace)
+    commit = head.job(DISTILL).commit
+    edit(workspace / "rcig/inner.py", "\nclass ", "\nNEW = 1\n\n\nclass ")
+    assert head.job(f"distill@{SECOND}").commit == commit, "what is edited while jobs run waits for the next start"
     with pytest.raises(ParamsError, match="'report': no stage that runs elsewhere"):
         jobs.Head(workspace).job("report")
 

@@ -40,7 +40,7 @@ FULL = {"full_dataset": "loo2023", "full_dataset_augmented": "loo2023_augmented"
 
 @cache
 def published() -> dict[tuple[str, ...], str]:
-    """(source, dataset, images per class or "full", method, metric) -> "69.1 ± 0.4", as Loo et al. (2023) print it.
+    """(source, dataset, images per class or "full", method, metric) -> "69.1 ± 0.4", as the source prints it.
 
     Methods have the names that they have here. Where the paper has several values the first stands, which for rcig in
     table 3 is that of sets distilled without normalisation.
