@@ -36,6 +36,8 @@ class Engine(Protocol):
 
     slots: int
     """how many it is given at a time"""
+    where: str
+    """they run, in words"""
 
     def submit(self, job: Job) -> "Future[Path]":
         """The file of the result, in time; or Foreseen where the stage failed, or LostError."""
@@ -80,6 +82,7 @@ def _run(head: Head, engine: Engine, wanted: list[str], told: Callable[[str], No
         for name in ready(head, wanted, {*running.values()}):
             if name not in made.failed and len(running) < engine.slots:
                 running[engine.submit(head.job(name))] = name
+                told(f"{name}: starts {engine.where}")
         if not running:
             return made
         beside, said = len(running), []
@@ -169,6 +172,8 @@ def free_clone(folder: Path) -> Iterator[Path]:
 class Local:
     """Clones on this machine."""
 
+    where = "here"
+
     def __init__(self, head: Head, slots: int) -> None:
         self.root, self.slots = head.root, slots
         self._pool = ThreadPoolExecutor(slots)
@@ -216,7 +221,7 @@ class Cluster:
             import ray
         except ImportError:
             raise Foreseen("Ray is not installed; `pip install ray`, or leave out --address") from None
-        self.ray, self.root = ray, head.root
+        self.ray, self.root, self.where = ray, head.root, f"on the cluster at {address}"
         module = {"py_modules": [str(Path(__file__).parent)]}
         given = None if address == "local" else address
         try:

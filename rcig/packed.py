@@ -11,12 +11,15 @@ Example: python -m rcig.packed --seconds 600
 import argparse
 import io
 import json
+import math
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -49,23 +52,27 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m rcig.packed", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     option = parser.add_argument
-    option("--seconds", type=float, metavar="N", help="after which all ends, with what is done by then")
+    option("--seconds", type=float, default=math.inf, metavar="N", help="after which all ends, with what is done")
     option("--jobs", type=int, default=1, metavar="N", help="stages beside each other (default: %(default)s)")
     option("--results", type=Path, default=RESULTS, metavar="FILE", help="what to bring home (default: %(default)s)")
-    option("--size", type=float, metavar="MIB", help="that it may have; what does not fit is said, and stays here")
+    option("--size", type=float, default=math.inf, metavar="MIB", help="it may have; what does not fit stays here")
     guarded(do, parser.parse_args())
 
 
 def do(given: argparse.Namespace) -> None:
-    end = time.monotonic() + given.seconds if given.seconds is not None else float("inf")
-    room = given.size * 2**20 if given.size is not None else float("inf")
-    if given.jobs < 1 or end < time.monotonic() or room <= 0:
+    if not (given.jobs >= 1 and given.seconds > 0 and given.size > 0):
         raise Foreseen("expected --jobs of at least 1, and --seconds and --size above 0")
+    end, room = time.monotonic() + given.seconds, given.size * 2**20
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     pack = opened()
     prepare(pack)
     done = DATA / "done"
-    failed = work(pack, done, given.jobs, end, lambda: collect(pack, done, given.results, room))
-    for line in collect(pack, done, given.results, room):
+    failed: dict[str, Path] = {}
+    for _ in work(pack, done, given.jobs, end, stop, failed):
+        left_out = collect(pack, done, given.results, room)
+    for line in left_out:
         print(line)
     left = [stage for stage in pack["stages"] if not _result(done, stage).exists() and stage not in failed]
     print(f"{given.results}: {len(pack['stages']) - len(left) - len(failed)} done, {len(left)} left")
@@ -129,20 +136,23 @@ def _check_packages(pack: Mapping[str, Any]) -> None:
             raise Foreseen(f"{module} cannot be imported here: {' '.join(said)}; put its wheel into the pack, --wheels")
 
 
-def work(pack: Mapping[str, Any], done: Path, jobs: int, end: float, collected: Any) -> dict[str, Path]:
-    """Run the stages, each after those that it follows, until all are done or the time is over -> those that failed,
-    with their logs."""
+def work(
+    pack: Mapping[str, Any], done: Path, jobs: int, end: float, stop: threading.Event, failed: dict[str, Path]
+) -> Iterator[None]:
+    """Run the stages, each after those that it follows, until all are done, the time is over, or a signal came.
+
+    Yields whenever one is done, and at the end, when none runs. Those that fail get into `failed`, with their logs.
+    """
     running: dict[str, Running] = {}
-    failed: dict[str, Path] = {}
     try:
-        while time.monotonic() < end:
+        while time.monotonic() < end and not stop.is_set():
             for name in _ready(pack, done, {*running, *failed}):
                 if len(running) < jobs:
                     running[name] = _start(name, pack["stages"][name]["cmd"], jobs)
                     print(f"{name}: started", flush=True)
             if not running:
                 break
-            time.sleep(0.2)
+            stop.wait(0.2)
             for name, (process, log, start) in list(running.items()):
                 if process.poll() is None:
                     continue
@@ -153,11 +163,11 @@ def work(pack: Mapping[str, Any], done: Path, jobs: int, end: float, collected: 
                     continue
                 seconds = time.time() - start
                 _save(pack, name, done, seconds, log)
-                collected()
                 print(f"{name}: done in {seconds:.0f} seconds", flush=True)
+                yield
     finally:
         _end(running)
-    return failed
+    yield
 
 
 def _ready(pack: Mapping[str, Any], done: Path, other: set[str]) -> list[str]:
@@ -210,7 +220,7 @@ def described(path: str) -> dict[str, Any]:
     return {"path": path, "hash": "md5", "md5": elsewhere.md5(Path(path)), "size": Path(path).stat().st_size}
 
 
-def collect(pack: Mapping[str, Any], done: Path, into: Path, room: float) -> Iterator[str]:
+def collect(pack: Mapping[str, Any], done: Path, into: Path, room: float) -> list[str]:
     """Write one file of all results, and of the checkpoints of what is not done, as far as they fit -> what does not
     fit, said in a line each."""
     results = [path for name in pack["stages"] if (path := _result(done, name)).exists()]
@@ -228,7 +238,7 @@ def collect(pack: Mapping[str, Any], done: Path, into: Path, room: float) -> Ite
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
             left -= -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE + tarfile.BLOCKSIZE
-    return iter(said)
+    return said
 
 
 def _result(done: Path, stage: str) -> Path:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from heads import DISTILL, FIRST, SECOND, commit
-from workspaces import ran, read_settings, run, save_settings, sections
+from workspaces import ran, read_settings, run, save_settings, sections, until
 
 from rcig import elsewhere, engines, jobs, lock
 from rcig.errors import Foreseen, ParamsError, StoreError
@@ -63,7 +62,8 @@ def test_all_that_is_stale_is_made_in_the_order_of_the_graph(workspace: Path, tm
     head = jobs.Head(workspace)
     found = engines.run(head, engines.Local(head, 2), [], told.append)
     assert found.failed == {}
-    assert len(told) == len(found.taken)
+    assert sorted(line.partition(":")[0] for line in told if line.endswith("starts here")) == sorted(found.taken)
+    assert len(told) == 2 * len(found.taken)
     assert found.taken.index(f"evaluate@{FIRST}") > found.taken.index(DISTILL)
     assert ran(workspace) == ["report"], "which reads all results, and is no job"
     assert lock.at(workspace) == lock.at(serial)
@@ -326,14 +326,6 @@ def slow(workspace: Path, seconds: int) -> None:
     commit(workspace)
 
 
-def until(reached: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if reached():
-            return
-        time.sleep(0.1)
-    raise AssertionError("not reached within a minute")
-
-
 @pytest.mark.slow
 def test_a_stop_ends_what_runs_and_the_next_start_goes_on(workspace: Path) -> None:
     slow(workspace, 600)
@@ -399,7 +391,7 @@ def test_a_cluster_that_loses_a_machine_ends_as_a_serial_run(workspace: Path, tm
 
     def tell(line: str) -> None:
         told.append(line)
-        if len(told) == 2:
+        if sum("taken in" in one for one in told) == 2 and "taken in" in line:
             machines.remove_node(second, allow_graceful=False)
 
     try:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -10,15 +11,17 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from heads import DISTILL, FIRST, commit
-from workspaces import ran, run
+from workspaces import ran, run, until
 
 from rcig import forms, jobs, lock, packed, packs, store
 from rcig.errors import Foreseen, ParamsError, StoreError
 from rcig.machines import Resources
 
 EVALUATE = f"evaluate@{FIRST}"
+CHECKPOINT = f".checkpoints/{FIRST}-0123456789abcdef/0.npz"
 
 
 @pytest.fixture
@@ -114,16 +117,28 @@ def test_a_time_limit_costs_only_what_runs(workspace: Path, there: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_as_the_time_does(workspace: Path, there: Path, number: signal.Signals) -> None:
+    slow(workspace, "distill")
+    carried(workspace, there, DISTILL)
+    started = subprocess.Popen([sys.executable, "-m", "rcig.packed"], cwd=there, env=os.environ | {"SLOW": "1"})
+    until((there / CHECKPOINT).exists)
+    started.send_signal(number)
+    assert started.wait(60) == 0
+    assert not psutil.Process().children(recursive=True), "the stage has ended too"
+    assert taken(workspace, there) == [f"{CHECKPOINT}: kept; the run goes on from it"]
+
+
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_goes_on_elsewhere(workspace: Path, there: Path, tmp_path: Path) -> None:
     slow(workspace, "distill")
     carried(workspace, there, DISTILL)
     assert "0 done, 1 left" in worked(there, "--seconds", "9", SLOW="1")
     (line,) = taken(workspace, there)
-    checkpoint = f".checkpoints/{FIRST}-0123456789abcdef/0.npz"
-    assert line == f"{checkpoint}: kept; the run goes on from it"
-    assert (workspace / checkpoint).read_bytes() == b"reached" * 1000
+    assert line == f"{CHECKPOINT}: kept; the run goes on from it"
+    assert (workspace / CHECKPOINT).read_bytes() == b"reached" * 1000
     carried(workspace, tmp_path / "third", DISTILL)
-    assert (tmp_path / "third" / checkpoint).read_bytes() == b"reached" * 1000
+    assert (tmp_path / "third" / CHECKPOINT).read_bytes() == b"reached" * 1000
 
 
 def test_what_does_not_fit_is_said_and_stays(workspace: Path, there: Path) -> None:
@@ -295,4 +310,5 @@ def test_the_commands(workspace: Path, there: Path) -> None:
     assert "--part: expected a size above 0" in run(
         workspace, "python", "-m", "stages.pack", DISTILL, "--part", "-1", fails=True
     )
-    assert "expected --jobs of at least 1" in worked(there, "--jobs", "0", fails=True)
+    for options in (("--jobs", "0"), ("--seconds", "nan"), ("--size", "-1")):
+        assert "expected --jobs of at least 1" in worked(there, *options, fails=True)
