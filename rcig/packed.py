@@ -124,6 +124,9 @@ def prepare(pack: Mapping[str, Any]) -> None:
         forms.restore(DATA / one["md5"], one["form"], Path(path))
         if elsewhere.md5(Path(path)) != one["md5"]:
             raise StoreError(f"{path}: not restored as it was; does this machine have another NumPy or codec?")
+    for carried in (DATA / CHECKPOINTS).glob("*/*.npz"):
+        if not (begun := carried.relative_to(DATA)).exists():
+            store.atomic_write(begun, carried.read_bytes())
 
 
 def _check_packages(pack: Mapping[str, Any]) -> None:

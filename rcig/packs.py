@@ -57,7 +57,7 @@ def pack(head: jobs.Head, wanted: list[str], into: Path, part: int | None, wheel
             files[path] = {"md5": md5, "size": (head.root / path).stat().st_size, "form": form}
         members |= {str(packed.DATA / wheel.name): wheel for wheel in wheels}
         members |= {name: head.root / name for name in sorted(tracked)}
-        members |= {one.relative_to(head.root).as_posix(): one for one in _checkpoints(head, ordered)}
+        members |= {f"{packed.DATA}/{one.relative_to(head.root)}": one for one in _checkpoints(head, ordered)}
         content = {
             "commit": commit,
             "stages": stages,
@@ -81,7 +81,9 @@ def unpack(head: jobs.Head, file: Path, release: Callable[[Path, Path], None] | 
     with tempfile.TemporaryDirectory(dir=_folder(head.root / ".cache" / "jobs" / "x")) as scratch:
         for member, content in _members(file):
             if packed.CHECKPOINT.fullmatch(member):
-                if not (head.root / member).exists():
+                if (head.root / member).exists():
+                    yield f"{member}: left out, as there is one here; remove that to take this one"
+                else:
                     store.atomic_write(head.root / member, content.read())
                     yield f"{member}: kept; the run goes on from it"
                 continue
@@ -162,4 +164,8 @@ def _split(file: Path, size: int) -> list[Path]:
             parts.append(file.with_name(f"{file.name}.{len(parts):02}"))
             store.atomic_write(parts[-1], content)
     file.unlink()
+    number = len(parts)
+    while (old := file.with_name(f"{file.name}.{number:02}")).exists():  # of a pack that was larger
+        old.unlink()
+        number += 1
     return parts

@@ -81,6 +81,9 @@ def test_it_comes_in_parts(workspace: Path, there: Path) -> None:
     assert len(parts) > 2
     assert {part.stat().st_size for part in parts[:-1]} == {2**18}
     assert sorted(workspace.parent.glob("*pack.tar*")) == parts
+    fewer = packs.pack(jobs.Head(workspace), [DISTILL], workspace.parent / "pack.tar", 2**19, [])
+    assert sorted(workspace.parent.glob("*pack.tar*")) == fewer, "parts of a larger pack do not stay"
+    parts = fewer
     (there / "pack.tar").write_bytes(b"".join(part.read_bytes() for part in parts))
     with tarfile.open(there / "pack.tar") as archive:
         archive.extractall(there, filter="data")
@@ -137,8 +140,14 @@ def test_a_run_that_was_cut_off_goes_on_elsewhere(workspace: Path, there: Path, 
     (line,) = taken(workspace, there)
     assert line == f"{CHECKPOINT}: kept; the run goes on from it"
     assert (workspace / CHECKPOINT).read_bytes() == b"reached" * 1000
-    carried(workspace, tmp_path / "third", DISTILL)
-    assert (tmp_path / "third" / CHECKPOINT).read_bytes() == b"reached" * 1000
+    assert "left out, as there is one here" in taken(workspace, there)[0]
+    third = tmp_path / "third"
+    carried(workspace, third, DISTILL)
+    worked(third)
+    assert (third / CHECKPOINT).read_bytes() == b"reached" * 1000
+    (third / CHECKPOINT).write_bytes(b"further")
+    assert "1 done, 0 left" in worked(third), "it has changed since, and the pack is whole"
+    assert (third / CHECKPOINT).read_bytes() == b"further"
 
 
 def test_what_does_not_fit_is_said_and_stays(workspace: Path, there: Path) -> None:
