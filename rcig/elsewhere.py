@@ -66,7 +66,7 @@ def write(file: Path, root: Path, stage: str, commit: str, entry: Mapping[str, A
     }
     from rcig import store  # NumPy takes a moment, and every command of DVC asks for digests
 
-    with store.atomic_file(file) as into, tarfile.open(fileobj=into, mode="w") as archive:
+    with store.atomic_file(file) as into, tarfile.open(fileobj=into, mode="w", dereference=True) as archive:
         content = json.dumps(header).encode()
         member = tarfile.TarInfo(HEADER)
         member.size = len(content)

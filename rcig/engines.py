@@ -75,14 +75,20 @@ def run(head: Head, engine: Engine, wanted: list[str], told: Callable[[str], Non
 
 
 def _run(head: Head, engine: Engine, wanted: list[str], told: Callable[[str], None]) -> Made:
+    head.commit(wanted)
     made, clock = Made([], {}), Clock()
     running: dict[Future[Path], str] = {}
     tries: dict[str, int] = {}
     while True:
         for name in ready(head, wanted, {*running.values()}):
-            if name not in made.failed and len(running) < engine.slots:
+            if name in made.failed or len(running) == engine.slots:
+                continue
+            try:
                 running[engine.submit(head.job(name))] = name
                 told(f"{name}: starts {engine.where}")
+            except Foreseen as error:
+                made.failed[name] = str(error)
+                told(str(error))
         if not running:
             return made
         beside, said = len(running), []

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
 from dvc.dependency import ParamsDependency
+from dvc.exceptions import NotDvcRepoError
 from dvc.fs import localfs
 from dvc.repo import Repo
 
@@ -81,7 +82,10 @@ class Head:
     def __init__(self, root: Path = Path(), resources: Mapping[str, Resources] | None = None) -> None:
         """`resources`: of stages, by name; those that it leaves out take one core."""
         self.root, self.resources = root.resolve(), resources or {}
-        self.repo = Repo(str(self.root), _wait_for_lock=True)
+        try:
+            self.repo = Repo(str(self.root), _wait_for_lock=True)
+        except NotDvcRepoError:
+            raise Foreseen(f"{self.root}: no clone of the project; run from its folder") from None
         self.stages = {
             str(stage.name): Stage(
                 str(stage.cmd),
@@ -219,8 +223,14 @@ class Head:
         return lock.Here({path: elsewhere.md5(self.root / path) for path in unmade}, self.plan())
 
     def _check(self, name: str, header: Mapping[str, Any], entries: lock.Entries, here: lock.Here) -> None:
-        entry = header["entry"]
+        entry, whole = header["entry"], self.template(name)
         self._check_outs(name, entry)
+        if [one["path"] for one in entry.get("deps", [])] != whole["deps"] or {
+            file: [*keys] for file, keys in entry.get("params", {}).items()
+        } != {file: [*keys] for file, keys in whole["params"].items()}:
+            raise RefusedError(
+                f"{name}: refused, as it read other files or settings than dvc.yaml says; it was changed"
+            )
         if other := lock.misfits(entry, entries, here):
             settings = [one for one in other if one.startswith("stages.")]
             why = "settings or code were changed since" if settings else "what it reads was made anew since"
@@ -280,9 +290,12 @@ def perform(job: Job, source: str, fetch: Fetch, clone: Path, result: Path) -> N
 
 def _bring(clone: Path, source: str, commit: str) -> None:
     """A clone at a commit. What is ignored by git there stays: raw arrays, checkpoints, DVC's cache."""
-    if not (clone / ".git").exists():
-        clone.parent.mkdir(parents=True, exist_ok=True)
-        git(clone.parent, "clone", "--quiet", "--no-checkout", source, str(clone.resolve()))
+    clone.parent.mkdir(parents=True, exist_ok=True)
+    if git(clone, "rev-parse", "--show-toplevel", fails=True) != str(clone.resolve()):  # none, or half of one
+        shutil.rmtree(clone, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=clone.parent) as scratch:
+            git(clone.parent, "clone", "--quiet", "--no-checkout", source, f"{scratch}/clone")
+            os.replace(f"{scratch}/clone", clone)
     elif git(clone, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", fails=True) != commit:
         git(clone, "fetch", "--quiet", source, "HEAD")
     git(clone, "checkout", "--quiet", "--force", "--detach", commit)
@@ -325,7 +338,7 @@ def _header(file: Path, archive: tarfile.TarFile) -> dict[str, Any]:
         if first.name != elsewhere.HEADER or first.size > elsewhere.LARGEST or opened is None:
             raise ValueError(f"begins with {first.name}")
         header: dict[str, Any] = json.loads(opened.read())
-        outs = [(out["path"], out["size"]) for out in header["entry"]["outs"]]
+        outs = [(out["path"], out["size"]) for out in header["entry"]["outs"] if out["md5"]]
         if [(one.name, one.size) for one in members] != outs or not all(one.isreg() for one in members):
             raise ValueError("has other files than its entry")
         str(header["stage"]), float(header["seconds"]), str(header["machine"]), dict(header["versions"])

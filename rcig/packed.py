@@ -9,6 +9,7 @@ Example: python -m rcig.packed --seconds 600
 """
 
 import argparse
+import fcntl
 import io
 import json
 import math
@@ -33,11 +34,22 @@ from rcig.errors import Foreseen, StoreError
 PACK, DATA, SITE = Path("pack.json"), Path("pack"), Path("site")
 """what is to run; what its files are restored from; packages of wheels that came with it"""
 RESULTS = Path("results.tar")
-CHECKPOINTS, CHECKPOINT = Path(".checkpoints"), re.compile(r"\.checkpoints/[\w.+-]+/\d+(-\d+)?\.npz")
+CONTENT = "results.json"
+"""first member of the results: what follows, and from which checkpoints of the pack runs went on"""
+CHECKPOINTS, CHECKPOINT = Path(".checkpoints"), re.compile(r"\.checkpoints/(?!\.)[\w.+-]+/[\w-]+\.npz")
 ROOM = 2**30
 """bytes of disk for what stages write"""
 GRACE = 10.0
 """seconds that a stage has to end in when the time is over"""
+
+
+class Slots(NamedTuple):
+    """Where stages run."""
+
+    number: int
+    """beside each other"""
+    lock: int
+    """file that they hold as long as they live, so that no other pack begins beside them"""
 
 
 class Running(NamedTuple):
@@ -67,10 +79,17 @@ def do(given: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     pack = opened()
-    prepare(pack)
-    done = DATA / "done"
+    alone = PACK.open("rb")
+    try:
+        fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Foreseen(
+            "a pack works in this folder already, or a stage of one that was killed; wait, or end it"
+        ) from None
+    done = DATA / f"done-{elsewhere.md5(PACK)}"
+    prepare(pack, done)
     failed: dict[str, Path] = {}
-    for _ in work(pack, done, given.jobs, end, stop, failed):
+    for _ in work(pack, done, Slots(given.jobs, alone.fileno()), end, stop, failed):
         left_out = collect(pack, done, given.results, room)
     for line in left_out:
         print(line)
@@ -95,7 +114,7 @@ def opened() -> dict[str, Any]:
     return pack
 
 
-def prepare(pack: Mapping[str, Any]) -> None:
+def prepare(pack: Mapping[str, Any], done: Path) -> None:
     """Look at disk, memory, packages and the device, then restore what the stages read.
 
     Raises Foreseen for what is lacking, StoreError for a file that is not restored as it was.
@@ -125,7 +144,8 @@ def prepare(pack: Mapping[str, Any]) -> None:
         if elsewhere.md5(Path(path)) != one["md5"]:
             raise StoreError(f"{path}: not restored as it was; does this machine have another NumPy or codec?")
     for carried in (DATA / CHECKPOINTS).glob("*/*.npz"):
-        if not (begun := carried.relative_to(DATA)).exists():
+        ended = any(is_of(carried, name) and _result(done, name).exists() for name in pack["stages"])
+        if not (begun := carried.relative_to(DATA)).exists() and not ended:
             store.atomic_write(begun, carried.read_bytes())
 
 
@@ -140,7 +160,7 @@ def _check_packages(pack: Mapping[str, Any]) -> None:
 
 
 def work(
-    pack: Mapping[str, Any], done: Path, jobs: int, end: float, stop: threading.Event, failed: dict[str, Path]
+    pack: Mapping[str, Any], done: Path, slots: Slots, end: float, stop: threading.Event, failed: dict[str, Path]
 ) -> Iterator[None]:
     """Run the stages, each after those that it follows, until all are done, the time is over, or a signal came.
 
@@ -150,8 +170,8 @@ def work(
     try:
         while time.monotonic() < end and not stop.is_set():
             for name in _ready(pack, done, {*running, *failed}):
-                if len(running) < jobs:
-                    running[name] = _start(name, pack["stages"][name]["cmd"], jobs)
+                if len(running) < slots.number:
+                    running[name] = _start(name, pack["stages"][name]["cmd"], slots)
                     print(f"{name}: started", flush=True)
             if not running:
                 break
@@ -160,7 +180,8 @@ def work(
                 if process.poll() is None:
                     continue
                 del running[name]
-                if process.returncode:
+                missing = [path for path in pack["stages"][name]["outs"] if not Path(path).is_file()]
+                if process.returncode or missing:
                     failed[name] = log
                     print(f"{name}: failed, see {log}", flush=True)
                     continue
@@ -182,27 +203,34 @@ def _ready(pack: Mapping[str, Any], done: Path, other: set[str]) -> list[str]:
     ]
 
 
-def _start(name: str, command: str, jobs: int) -> Running:
+def _start(name: str, command: str, slots: Slots) -> Running:
     log = Path("logs") / f"{name}.log"
     log.parent.mkdir(exist_ok=True)
     environment = os.environ | {"DVC_STAGE": name}
-    if jobs > 1:  # which one stage alone would take for itself
+    if slots.number > 1:  # which one stage alone would take for itself
         environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     python = Path(sys.executable)
     start = command.replace("python ", f'"{python}" ', 1)
     with log.open("ab") as file:
-        process = subprocess.Popen(["sh", "-c", f"exec {start}"], env=environment, stdout=file, stderr=file)
+        process = subprocess.Popen(
+            ["sh", "-c", f"exec {start}"],
+            env=environment,
+            stdout=file,
+            stderr=file,
+            pass_fds=[slots.lock],
+            start_new_session=True,  # Ctrl-C is for the pack, which then ends it
+        )
     return Running(process, log, time.time())
 
 
 def _end(running: Mapping[str, Running]) -> None:
     for one in running.values():
-        one.process.terminate()
+        os.killpg(one.process.pid, signal.SIGTERM)
     for one in running.values():
         try:
             one.process.wait(GRACE)
         except subprocess.TimeoutExpired:
-            one.process.kill()
+            os.killpg(one.process.pid, signal.SIGKILL)
 
 
 def _save(pack: Mapping[str, Any], name: str, done: Path, seconds: float, log: Path) -> None:
@@ -227,21 +255,32 @@ def collect(pack: Mapping[str, Any], done: Path, into: Path, room: float) -> lis
     """Write one file of all results, and of the checkpoints of what is not done, as far as they fit -> what does not
     fit, said in a line each."""
     results = [path for name in pack["stages"] if (path := _result(done, name)).exists()]
-    ended = {path.stem.partition("@")[2] for path in results if path.name.startswith("distill@")}
-    states = [path for path in sorted(CHECKPOINTS.glob("*/*.npz")) if path.parent.name.rpartition("-")[0] not in ended]
-    left, said = room - tarfile.RECORDSIZE, []
+    states = sorted(CHECKPOINTS.glob("*/*.npz"))  # a stage removes its own at its end
+    contents, said = {}, []
+    left = room - tarfile.RECORDSIZE - tarfile.BLOCKSIZE
+    for path, name in [(one, one.name) for one in results] + [(one, str(one)) for one in states]:
+        size = path.stat().st_size
+        left -= (taken := size + 3 * tarfile.BLOCKSIZE)  # its header, and at most two blocks that are not full
+        if left < 0:
+            said.append(f"{path}: {size / 2**20:.1f} MiB, too large for {into}; it stays here")
+            left += taken
+        else:
+            contents[name] = path.read_bytes()
+    begun = {str(Path(name).relative_to(DATA)): md5 for name, md5 in pack["packed"].items() if CHECKPOINTS.name in name}
+    listed = {"members": {name: len(content) for name, content in contents.items()}, "begun": begun}
     with store.atomic_file(into) as file, tarfile.open(fileobj=file, mode="w") as archive:
-        for path, name in [(one, one.name) for one in results] + [(one, str(one)) for one in states]:
-            size = path.stat().st_size + 2 * tarfile.BLOCKSIZE
-            if size > left:
-                said.append(f"{path}: {size / 2**20:.1f} MiB, too large for {into}; it stays here")
-                continue
-            content = path.read_bytes()
+        for name, content in {CONTENT: json.dumps(listed).encode(), **contents}.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-            left -= -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE + tarfile.BLOCKSIZE
     return said
+
+
+def is_of(checkpoint: Path, stage: str) -> bool:
+    """Whether a checkpoint is of that stage, by the name of its folder: NAME-DIGEST of distill@NAME, or
+    STAGE-NAME-DIGEST."""
+    kind, _, key = stage.partition("@")
+    return checkpoint.parent.name.rpartition("-")[0] == (key if kind == "distill" else f"{kind}-{key}")
 
 
 def _result(done: Path, stage: str) -> Path:

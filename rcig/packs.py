@@ -6,21 +6,25 @@ so that the head takes it in by the same rules; or it becomes a released set, wh
 environment.
 """
 
+import glob
 import io
 import json
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from rcig import elsewhere, engines, forms, jobs, packed, store
-from rcig.errors import ParamsError, StoreError
+from rcig.errors import Foreseen, ParamsError, StoreError
 from rcig.fields import known
 
 CODE = ("rcig", "stages", "params.yaml", "plan.json", "dvc.yaml", "inputs", "pyproject.toml")
 """what a pack takes from its commit"""
+Release = Callable[[Path, Path], None]
+"""makes a released set of the file of a set and of its folder of results"""
 NOT_THERE = ("preprocess", "describe")
 """stages that read what only the head has: benchmarks as they were downloaded"""
 
@@ -52,6 +56,8 @@ def pack(head: jobs.Head, wanted: list[str], into: Path, part: int | None, wheel
         for path, md5 in needs.items():
             if path in tracked:
                 continue
+            if elsewhere.md5(head.root / path) != md5:
+                raise Foreseen(f"{path}: is not what dvc.lock says; `dvc checkout {path}`, or `dvc repro` its stage")
             reduced = members[str(packed.DATA / md5)] = folder / md5
             form = forms.reduce(head.root / path, reduced)
             files[path] = {"md5": md5, "size": (head.root / path).stat().st_size, "form": form}
@@ -71,47 +77,89 @@ def pack(head: jobs.Head, wanted: list[str], into: Path, part: int | None, wheel
     return [into] if part is None else _split(into, part)
 
 
-def unpack(head: jobs.Head, file: Path, release: Callable[[Path, Path], None] | None) -> Iterator[str]:
-    """Take in a file of results -> a line for each. Checkpoints lie beside those of this clone afterwards.
+def unpack(head: jobs.Head, files: Iterable[Path], release: Release | None) -> Iterator[str]:
+    """Take in files of results -> a line for each. Checkpoints lie beside those of this clone afterwards.
 
-    With `release`, which is given the file of a set and its folder of results, sets become released ones and nothing
-    else is taken in. A result that is refused does not keep the others out; at the end RefusedError names all.
+    With `release` sets become released ones, and nothing else is taken in. What is refused or damaged does not keep out
+    the rest; at the end Foreseen names all of it.
     """
-    refused = []
+    wrong = []
+    for file in files:
+        try:
+            with _opened(file) as (archive, begun):
+                for member in archive.getmembers()[1:]:
+                    try:
+                        yield from _taken(head, archive, member, begun, release)
+                    except Foreseen as error:
+                        wrong.append(str(error))
+        except Foreseen as error:
+            wrong.append(str(error))
+    if wrong:
+        raise Foreseen("; ".join(wrong))
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[tarfile.TarFile, Mapping[str, str]]]:
+    """The archive in a file of results, and the checkpoints that its pack had brought, with their md5.
+
+    Raises StoreError where it is none or not whole, before anything of it is taken in.
+    """
+    try:
+        with tarfile.open(file) as archive:
+            first, *members = archive.getmembers()
+            content = archive.extractfile(first) if first.name == packed.CONTENT else None
+            if content is None:
+                raise StoreError(f"{file}: not what a pack leaves; name the file that `python -m rcig.packed` has left")
+            said = json.load(content)
+            if said["members"] != {one.name: one.size for one in members} or not all(one.isreg() for one in members):
+                raise EOFError("other members than it says")
+            if any(one.offset_data + one.size > file.stat().st_size for one in members):
+                raise EOFError("it ends early")
+            yield archive, dict(said["begun"])
+    except FileNotFoundError:
+        raise StoreError(f"{file}: no such file; name the one that `python -m rcig.packed` has left") from None
+    except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{file}: not a whole file of results ({error}); send it again") from None
+
+
+def _taken(
+    head: jobs.Head,
+    archive: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    begun: Mapping[str, str],
+    release: Release | None,
+) -> Iterator[str]:
+    content: Any = archive.extractfile(member)
+    if packed.CHECKPOINT.fullmatch(member.name):
+        here = elsewhere.md5(head.root / member.name)
+        if here in (None, begun.get(member.name)):  # where that one went on from
+            store.atomic_write(head.root / member.name, content.read())
+            yield f"{member.name}: kept; the run goes on from it"
+        else:
+            yield f"{member.name}: left out, as there is another one here; remove that to take this one"
+        return
     with tempfile.TemporaryDirectory(dir=_folder(head.root / ".cache" / "jobs" / "x")) as scratch:
-        for member, content in _members(file):
-            if packed.CHECKPOINT.fullmatch(member):
-                if (head.root / member).exists():
-                    yield f"{member}: left out, as there is one here; remove that to take this one"
-                else:
-                    store.atomic_write(head.root / member, content.read())
-                    yield f"{member}: kept; the run goes on from it"
-                continue
-            result = Path(scratch) / "result.tar"
-            with result.open("wb") as copy:
-                shutil.copyfileobj(content, copy)
-            if release is not None:
-                yield from _release(head, result, Path(scratch) / "set", release)
-                continue
-            (taken,) = head.take([result])
-            if isinstance(taken, jobs.Taken):
-                yield taken.said
-            elif isinstance(taken, jobs.RefusedError):
-                refused.append(str(taken))
-            else:
-                raise taken
-    if refused:
-        raise jobs.RefusedError("; ".join(refused))
+        result = Path(scratch) / "result.tar"
+        with result.open("wb") as copy:
+            shutil.copyfileobj(content, copy)
+        if release is not None:
+            yield from _released(head, result, Path(scratch), release)
+            return
+        (taken,) = head.take([result])
+        if isinstance(taken, Foreseen):
+            raise taken
+        yield taken.said
 
 
-def _release(head: jobs.Head, result: Path, folder: Path, release: Callable[[Path, Path], None]) -> Iterator[str]:
+def _released(head: jobs.Head, result: Path, folder: Path, release: Release) -> Iterator[str]:
     taken = head.extract(result, folder)
     stage, _, name = taken.stage.partition("@")
     if stage == "distill":
         release(folder / f"artifacts/distilled/{name}.npz", folder / "results" / "distill" / name)
     else:
         yield f"{taken.stage}: left out, as no set comes of it; it can be made here"
-    shutil.rmtree(folder)
 
 
 def _described(head: jobs.Head, name: str, there: set[str]) -> dict[str, Any]:
@@ -125,9 +173,8 @@ def _described(head: jobs.Head, name: str, there: set[str]) -> dict[str, Any]:
 
 def _checkpoints(head: jobs.Head, names: list[str]) -> list[Path]:
     """Of runs that were begun: here, in a clone of another job, or from a pack."""
-    runs = {name.partition("@")[2] for name in names if name.startswith("distill@")}
     found = sorted((head.root / packed.CHECKPOINTS).glob("*/*.npz"))
-    return [path for path in found if path.parent.name.rpartition("-")[0] in runs]
+    return [path for path in found if any(packed.is_of(path, name) for name in names)]
 
 
 def _folder(file: Path) -> Path:
@@ -141,31 +188,16 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     archive.addfile(member, io.BytesIO(content))
 
 
-def _members(file: Path) -> Iterator[tuple[str, BinaryIO]]:
-    """Names and contents in a file of results. Raises StoreError where it is none, or ends early."""
-    try:
-        with tarfile.open(file) as archive:
-            for member in archive:
-                content = archive.extractfile(member) if member.isreg() else None
-                if content is None:
-                    raise StoreError(f"{file}: {member.name} is no file; this is not what a pack leaves")
-                yield member.name, content  # type: ignore[misc]
-    except (tarfile.TarError, EOFError) as error:
-        raise StoreError(f"{file}: not a whole file of results ({error}); send it again") from None
-    except FileNotFoundError:
-        raise StoreError(f"{file}: no such file; name the one that `python -m rcig.packed` has left") from None
-
-
 def _split(file: Path, size: int) -> list[Path]:
-    """Files of at most so many bytes in place of one, numbered behind its name."""
+    """Files of at most so many bytes in place of one, numbered behind its name, in the order of their names."""
+    for old in file.parent.glob(f"{glob.escape(file.name)}.*"):
+        if old.suffix[1:].isdecimal():  # of another pack of this name
+            old.unlink()
+    digits = max(2, len(str(-(-file.stat().st_size // size) - 1)))
     parts: list[Path] = []
     with file.open("rb") as whole:
         while content := whole.read(size):
-            parts.append(file.with_name(f"{file.name}.{len(parts):02}"))
+            parts.append(file.with_name(f"{file.name}.{len(parts):0{digits}}"))
             store.atomic_write(parts[-1], content)
     file.unlink()
-    number = len(parts)
-    while (old := file.with_name(f"{file.name}.{number:02}")).exists():  # of a pack that was larger
-        old.unlink()
-        number += 1
     return parts

@@ -10,6 +10,7 @@ Example: python -m stages.cluster --jobs 2
 """
 
 import argparse
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -29,12 +30,17 @@ def main() -> None:
     option = parser.add_argument
     option("stages", nargs="*", metavar="STAGE")
     option("--jobs", type=int, default=1, metavar="N", help="beside each other on this machine (default: %(default)s)")
-    option("--address", metavar="WHERE", help="of a cluster of Ray: auto, HOST:PORT, or local for one of this machine")
-    option("--list", action="store_true", help="print the stale stages that can run now, and end")
-    option("--one", metavar="STAGE", help="run one, stale or not, and write what came of it to a file")
-    option("--return", dest="result", type=Path, metavar="FILE", help="that file")
-    option("--take", nargs="+", type=Path, metavar="FILE", help="take in such files")
-    guarded(do, parser.parse_args())
+    option("--return", dest="result", type=Path, metavar="FILE", help="of --one")
+    instead = parser.add_mutually_exclusive_group().add_argument
+    instead("--address", metavar="WHERE", help="of a cluster of Ray: auto, HOST:PORT, or local for one of this machine")
+    instead("--list", action="store_true", help="print the stale stages that can run now, and end")
+    instead("--one", metavar="STAGE", help="run one, stale or not, and write what came of it to the file of --return")
+    instead("--take", nargs="+", type=Path, metavar="FILE", help="take in such files")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        guarded(do, parser.parse_args())
+    except KeyboardInterrupt:
+        end("stopped; what was taken in stays, and the same command goes on from there", INTERRUPTED)
 
 
 def do(given: argparse.Namespace) -> None:
@@ -63,10 +69,7 @@ def do(given: argparse.Namespace) -> None:
             raise Foreseen("; ".join(refused))
     else:
         engine = engines.Cluster(head, given.address) if given.address else engines.Local(head, given.jobs)
-        try:
-            made = engines.run(head, engine, given.stages, said)
-        except KeyboardInterrupt:
-            end("stopped; what was taken in stays, and the same command goes on from there", INTERRUPTED)
+        made = engines.run(head, engine, given.stages, said)
         if made.failed:
             raise Foreseen(f"{len(made.failed)} failed: {', '.join(made.failed)}; mend them and run this again")
         dvc("repro", "--allow-missing", *given.stages, fix="see above")

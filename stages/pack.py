@@ -1,6 +1,6 @@
 """pack: stages to run on a machine without DVC, git and network, as a file to carry there. Not a stage.
 
-The file is a tar: unpack it there, and run `python -m rcig.packed` in its folder, see docs/cluster.md. STAGE is a name
+The file is a tar: unpack it there, and run `python -m rcig.packed` in its folder, see docs/carry.md. STAGE is a name
 as DVC has it; stale stages that it follows come along.
 
 Example: python -m stages.pack distill@NAME --to pack.tar
@@ -8,12 +8,17 @@ Example: python -m stages.pack distill@NAME --to pack.tar
 """
 
 import argparse
+import math
+import shlex
 from pathlib import Path
 
 from rcig import jobs, packs, plan, planned
 from rcig.entry import guarded
 from rcig.errors import Foreseen
 from stages.commands import dvc
+
+SMALLEST = 0.1
+"""MiB of a part"""
 
 
 def main() -> None:
@@ -28,15 +33,16 @@ def main() -> None:
 
 
 def do(given: argparse.Namespace) -> None:
-    if given.part is not None and given.part <= 0:
-        raise Foreseen(f"--part: expected a size above 0, got {given.part:g}")
+    if given.part is not None and not SMALLEST <= given.part < math.inf:
+        raise Foreseen(f"--part: expected at least {SMALLEST:g} MiB, got {given.part:g}")
     dvc("repro", "--quiet", "plan", fix="mend it and run this again")
     head = jobs.Head(resources=plan.read(planned.PARAMS)[0].resources)
     size = None if given.part is None else int(given.part * 2**20)
     made = packs.pack(head, given.stages, given.to, size, given.wheels)
     for file in made:
         print(f"{file}: {file.stat().st_size / 2**20:.1f} MiB")
-    joined = f"cat {given.to.name}.* | tar xf -" if size else f"tar xf {given.to.name}"
+    name = shlex.quote(given.to.name)
+    joined = f"cat {name}.* | tar xf -" if size else f"tar xf {name}"
     print(f"there, in an empty folder: {joined}; python -m rcig.packed; back here: python -m stages.unpack results.tar")
 
 

@@ -24,9 +24,8 @@ def main() -> None:
 
 def do(given: argparse.Namespace) -> None:
     head = jobs.Head()
-    for file in given.files:
-        for line in packs.unpack(head, file, release.release if given.release else None):
-            print(line)
+    for line in packs.unpack(head, given.files, release.release if given.release else None):
+        print(line)
 
 
 if __name__ == "__main__":
