@@ -277,6 +277,53 @@ def test_a_stage_whose_files_are_missing_is_no_job(workspace: Path) -> None:
         jobs.Head(workspace).job(DISTILL)
 
 
+def test_half_a_clone_is_made_anew(workspace: Path) -> None:
+    """Git would take the repository above it."""
+    clone = workspace / engines.CLONES / "0"
+    (clone / ".git").mkdir(parents=True)
+    page = workspace / "inputs" / "none"
+    page.write_text("edited, not committed")
+    head = jobs.Head(workspace)
+    job = jobs.Job(DISTILL, run(workspace, "git", "rev-parse", "HEAD").strip(), head.needs(DISTILL))
+    jobs.perform(job, str(workspace), lambda path: (workspace / path).open("rb"), clone, workspace / "result.tar")
+    assert page.read_text() == "edited, not committed"
+    assert run(workspace, "git", "symbolic-ref", "HEAD")
+    assert (clone / ".git" / "HEAD").exists()
+
+
+def test_a_job_whose_files_are_missing_fails_alone(workspace: Path) -> None:
+    result = performed(workspace, DISTILL)
+    take(workspace, result)
+    (workspace / f"artifacts/distilled/{FIRST}.npz").unlink()
+    head = jobs.Head(workspace)
+    found = engines.run(head, engines.Local(head, 1), [], lambda line: None)
+    assert f"artifacts/distilled/{FIRST}.npz: evaluate@{FIRST} needs it" in found.failed[f"evaluate@{FIRST}"]
+    assert f"evaluate@{SECOND}" in found.taken
+
+
+def test_outputs_that_are_links_travel_as_files(workspace: Path) -> None:
+    run(workspace, "dvc", "config", "cache.type", "symlink")
+    commit(workspace)
+    assert take(workspace, performed(workspace, DISTILL)).startswith(f"{DISTILL}: taken in")
+
+
+@pytest.mark.parametrize("part", ["deps", "params"])
+def test_an_entry_that_says_less_is_refused(workspace: Path, part: str) -> None:
+    result = performed(workspace, DISTILL)
+    short = workspace.parent / "short.tar"
+    with tarfile.open(result) as archive, tarfile.open(short, "w") as made:
+        for member in archive.getmembers():
+            content = archive.extractfile(member).read()  # type: ignore[union-attr]
+            if member.name == elsewhere.HEADER:
+                header = json.loads(content)
+                del header["entry"][part]
+                content = json.dumps(header).encode()
+                member.size = len(content)
+            made.addfile(member, io.BytesIO(content))
+    with pytest.raises(jobs.RefusedError, match="read other files or settings than"):
+        take(workspace, short)
+
+
 def test_a_clone_is_brought_to_the_commit_of_the_next_job(workspace: Path) -> None:
     performed(workspace, DISTILL)
     other_settings(workspace)

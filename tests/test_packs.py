@@ -1,5 +1,7 @@
 """Packs: stages on a machine without DVC and git, there and back."""
 
+import fcntl
+import io
 import json
 import os
 import shutil
@@ -14,14 +16,17 @@ import numpy as np
 import psutil
 import pytest
 from heads import DISTILL, FIRST, commit
-from workspaces import ran, run, until
+from workspaces import ROOT, ran, run, until
 
-from rcig import forms, jobs, lock, packed, packs, store
+from rcig import elsewhere, forms, jobs, lock, packed, packs, store
 from rcig.errors import Foreseen, ParamsError, StoreError
 from rcig.machines import Resources
 
 EVALUATE = f"evaluate@{FIRST}"
 CHECKPOINT = f".checkpoints/{FIRST}-0123456789abcdef/0.npz"
+
+
+PATHS = {"PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture
@@ -59,7 +64,7 @@ def worked(there: Path, *options: str, fails: bool = False, **variables: str) ->
 
 
 def taken(workspace: Path, there: Path) -> list[str]:
-    return [*packs.unpack(jobs.Head(workspace), there / "results.tar", None)]
+    return [*packs.unpack(jobs.Head(workspace), [there / "results.tar"], None)]
 
 
 def test_what_comes_back_is_as_if_it_was_made_here(workspace: Path, there: Path, tmp_path: Path) -> None:
@@ -140,14 +145,18 @@ def test_a_run_that_was_cut_off_goes_on_elsewhere(workspace: Path, there: Path, 
     (line,) = taken(workspace, there)
     assert line == f"{CHECKPOINT}: kept; the run goes on from it"
     assert (workspace / CHECKPOINT).read_bytes() == b"reached" * 1000
-    assert "left out, as there is one here" in taken(workspace, there)[0]
     third = tmp_path / "third"
     carried(workspace, third, DISTILL)
-    worked(third)
-    assert (third / CHECKPOINT).read_bytes() == b"reached" * 1000
-    (third / CHECKPOINT).write_bytes(b"further")
-    assert "1 done, 0 left" in worked(third), "it has changed since, and the pack is whole"
-    assert (third / CHECKPOINT).read_bytes() == b"further"
+    script = third / "stages" / "distill.py"
+    script.write_text(script.read_text().replace("* 1000", "* 1000 + b'further'"))
+    pack = json.loads((third / packed.PACK).read_text())
+    pack["packed"]["stages/distill.py"] = elsewhere.md5(script)
+    (third / packed.PACK).write_text(json.dumps(pack))
+    assert "0 done, 1 left" in worked(third, "--seconds", "9", SLOW="1")
+    assert "0 done, 1 left" in worked(third, "--seconds", "1", SLOW="1"), "it has changed since, and the pack is whole"
+    assert taken(workspace, third) == [f"{CHECKPOINT}: kept; the run goes on from it"]
+    assert (workspace / CHECKPOINT).read_bytes() == b"reached" * 1000 + b"further"
+    assert "left out, as there is another one here" in taken(workspace, there)[0]
 
 
 def test_what_does_not_fit_is_said_and_stays(workspace: Path, there: Path) -> None:
@@ -160,6 +169,40 @@ def test_what_does_not_fit_is_said_and_stays(workspace: Path, there: Path) -> No
     worked(there, "--size", "1")
     assert (there / "results.tar").stat().st_size < 2**20
     assert len(taken(workspace, there)) == 2
+
+
+def test_one_pack_at_a_time_works_in_a_folder(workspace: Path, there: Path) -> None:
+    carried(workspace, there, DISTILL)
+    with (there / packed.PACK).open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert "a pack works in this folder already" in worked(there, fails=True)
+    assert "1 done, 0 left" in worked(there)
+    shutil.copytree(there, there.parent / "again")
+    commit_other(workspace)
+    carried(workspace, there.parent / "again", DISTILL)
+    assert f"{DISTILL}: started" in worked(there.parent / "again"), "what another pack has made here does not count"
+
+
+def commit_other(workspace: Path) -> None:
+    path = workspace / "params.yaml"
+    path.write_text(path.read_text().replace("steps: 1000", "steps: 1001"))
+    ran(workspace, "plan")
+    commit(workspace)
+
+
+def test_a_stage_without_its_outputs_has_failed(workspace: Path, there: Path) -> None:
+    (workspace / "stages" / "distill.py").write_text("")
+    ran(workspace, "plan")
+    commit(workspace)
+    carried(workspace, there, DISTILL)
+    assert f"failed: {DISTILL}" in worked(there, fails=True)
+
+
+def test_an_input_that_has_changed_is_not_packed(workspace: Path, tmp_path: Path) -> None:
+    with (workspace / "artifacts/data/mnist_sample/whitening.npz").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(Foreseen, match=r"whitening\.npz: is not what dvc\.lock says"):
+        packs.pack(jobs.Head(workspace), [DISTILL], tmp_path / "pack.tar", None, [])
 
 
 def test_a_pack_that_was_damaged_does_not_run(workspace: Path, there: Path) -> None:
@@ -240,36 +283,65 @@ def test_a_result_of_another_environment_becomes_a_released_set(
     carried(workspace, there, EVALUATE)
     worked(there)
     monkeypatch.setattr(jobs, "versions", lambda: {"jax": "0.1"})
-    with pytest.raises(jobs.RefusedError, match=f"{DISTILL}: refused, made with jax.*{EVALUATE}: refused"):
+    with pytest.raises(Foreseen, match=f"{DISTILL}: refused, made with jax.*{EVALUATE}: refused"):
         taken(workspace, there)
     released: list[tuple[str, bytes, list[str]]] = []
 
     def release(path: Path, results: Path) -> None:
         released.append((path.name, path.read_bytes(), sorted(one.name for one in results.iterdir())))
 
-    said = [*packs.unpack(jobs.Head(workspace), there / "results.tar", release)]
+    said = [*packs.unpack(jobs.Head(workspace), [there / "results.tar"], release)]
     content = (there / f"artifacts/distilled/{FIRST}.npz").read_bytes()
     assert released == [(f"{FIRST}.npz", content, ["curve.csv", "summary.json"])]
     assert said == [f"{EVALUATE}: left out, as no set comes of it; it can be made here"]
 
 
-def test_no_file_of_results(workspace: Path, tmp_path: Path) -> None:
-    head = jobs.Head(workspace)
-    (tmp_path / "text").write_text("no archive")
-    with tarfile.open(tmp_path / "link", "w") as archive:
-        link = tarfile.TarInfo("../../out")
-        link.type = tarfile.SYMTYPE
-        archive.addfile(link)
-    with tarfile.open(tmp_path / "outside", "w") as archive:
-        archive.add(tmp_path / "text", "../../.checkpoints/x-0/0.npz")
-    for name, message in (
-        ("none", "no such file"),
-        ("text", "not a whole file of results"),
-        ("link", "is no file"),
-        ("outside", "no file of a result"),
-    ):
-        with pytest.raises(StoreError, match=message):
-            [*packs.unpack(head, tmp_path / name, None)]
+def test_results_that_are_cut_off_or_foreign_leave_nothing(workspace: Path, there: Path, tmp_path: Path) -> None:
+    carried(workspace, there, EVALUATE)
+    worked(there)
+    content = (there / "results.tar").read_bytes()
+    with tarfile.open(there / "results.tar") as archive:
+        ends = [one.offset_data + one.size for one in archive.getmembers()]
+    before = (workspace / "dvc.lock").read_bytes()
+    cut = tmp_path / "cut.tar"
+    for size in (0, 700, *ends[:-1], ends[0] + 1024, ends[1] - 1, ends[-1] - 1):
+        cut.write_bytes(content[:size])
+        with pytest.raises(Foreseen, match=r"not (a whole file of results|what a pack leaves)"):
+            [*packs.unpack(jobs.Head(workspace), [cut], None)]
+    assert (workspace / "dvc.lock").read_bytes() == before
+    with tarfile.open(cut, "w") as archive:
+        archive.add(there / f"logs/{DISTILL}.log", "../../.checkpoints/x-0/0.npz")
+    for path, message in ((cut, "not what a pack leaves"), (tmp_path / "none", "no such file")):
+        with pytest.raises(Foreseen, match=message):
+            [*packs.unpack(jobs.Head(workspace), [path], None)]
+
+
+def foreign(file: Path, **members: bytes) -> Path:
+    """A file of results with other members."""
+    listed = {"members": {name: len(content) for name, content in members.items()}, "begun": {}}
+    with tarfile.open(file, "w") as archive:
+        for name, content in {packed.CONTENT: json.dumps(listed).encode(), **members}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return file
+
+
+def test_what_is_wrong_does_not_keep_out_the_rest(workspace: Path, there: Path, tmp_path: Path) -> None:
+    carried(workspace, there, DISTILL)
+    worked(there)
+    evil = {".checkpoints/../0.npz": b"x", "../out": b"x", "/tmp/out": b"x", "distill@x.tar": b"no archive"}
+    bad = foreign(tmp_path / "bad.tar", **evil)
+    said = run(
+        *(workspace, "python", "-m", "stages.unpack", str(bad), str(tmp_path / "none"), str(there / "results.tar")),
+        fails=True,
+    )
+    assert f"{DISTILL}: taken in" in said
+    assert said.count("no file of a result") == len(evil)
+    assert "no such file" in said
+    assert not (workspace / "0.npz").exists()
+    assert DISTILL not in jobs.Head(workspace).stale()
+    assert "no clone of the project" in run(tmp_path, "python", "-m", "stages.unpack", str(bad), fails=True, **PATHS)
 
 
 def images(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -316,8 +388,8 @@ def test_the_commands(workspace: Path, there: Path) -> None:
     run(there, "tar", "xf", "p.tar")
     worked(there)
     assert f"{DISTILL}: taken in" in run(workspace, "python", "-m", "stages.unpack", str(there / "results.tar"))
-    assert "--part: expected a size above 0" in run(
-        workspace, "python", "-m", "stages.pack", DISTILL, "--part", "-1", fails=True
-    )
+    for size in ("-1", "0.01", "nan", "inf"):
+        said = run(workspace, "python", "-m", "stages.pack", DISTILL, "--part", size, fails=True)
+        assert "--part: expected at least 0.1 MiB" in said
     for options in (("--jobs", "0"), ("--seconds", "nan"), ("--size", "-1")):
         assert "expected --jobs of at least 1" in worked(there, *options, fails=True)
