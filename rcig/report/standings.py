@@ -12,7 +12,7 @@ from rcig.statistics import standard_error
 
 PLAIN = "No augmentation"
 """the protocol that sets are compared by"""
-SIZES = {"paper": "the paper’s size", "compact": "compact"}
+SIZES = {"paper": "the paper’s size", "compact": "compact", "minutes": "two minutes of one CPU core"}
 """sizes that have a mark, in words"""
 _BY_PROTOCOL = {"No augmentation": "accuracy/no_augmentation", "Augmentation": "accuracy/augmentation"}
 
