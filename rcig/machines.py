@@ -11,6 +11,7 @@ class Resources:
     """Of one stage; it never changes what the stage makes."""
 
     cores: Annotated[float, POSITIVE] = 1
+    """of the processor"""
     memory: Annotated[float, NOT_NEGATIVE] = 0
     """GiB; 0 asks for nothing"""
     gpus: Annotated[float, NOT_NEGATIVE] = 0
