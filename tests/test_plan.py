@@ -320,7 +320,11 @@ BAD = {
         r"settings\.implict: unknown method 'implict'; known: at_bptt, bptt, ",
     ),
     "a size that is no mapping": (["sizes", "demo"], 3, r"sizes\.demo: expected a mapping, got 3"),
-    "unknown size": (["experiments", RCIG, "size"], "dmo", r"size: unknown size 'dmo'; known: compact, demo, minutes, paper"),
+    "unknown size": (
+        ["experiments", RCIG, "size"],
+        "dmo",
+        "size: unknown size 'dmo'; known: compact, demo, minutes",
+    ),
     "a setting of another method": (["experiments", RCIG, "settings"], {"window": 3}, r"window: unknown key 'window'"),
     "unknown setting of random real images": (
         ["experiments", RANDOM, "settings"],
