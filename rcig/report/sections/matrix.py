@@ -14,8 +14,8 @@ ORDER = 5
 _CAPTION = (
     "Test accuracy in percent, mean ± sample standard deviation over n networks of all seeds, by the protocol without"
     " augmentation where no other is named; the best of a row is marked. Published: Loo et al. (2023), and"
-    " for dc Zhao et al. (2021), networks 128 wide. The time is that of making all seeds. A set whose images are mixtures of a basis stands with the sets that"
-    " store as many numbers. Choose a number to see its set."
+    " for dc Zhao et al. (2021), networks 128 wide. The time is that of making all seeds. A set whose images are"
+    " mixtures of a basis stands with the sets that store as many numbers. Choose a number to see its set."
 )
 _SAMPLE = Markup(
     "<code>mnist_sample</code> holds 5,000 real handwritten digits that come with this project. It is not the benchmark"
