@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from rcig import store
 from rcig.errors import Foreseen
-from rcig.jobs import Head, Job, perform
+from rcig.jobs import Head, Job, Taken, perform
 from rcig.machines import Resources
 
 CLONES = Path(".cache/jobs")
@@ -145,6 +145,16 @@ class Clock:
         kinds = [name.partition("@")[0] for name in waiting]
         left = sum(self._seconds[kind] / self._count[kind] if self._count[kind] else mean for kind in kinds)
         return f"{said}, about {left / beside / 60:.1f} left"
+
+
+def take(head: Head, files: Iterable[Path], told: Callable[[str], None]) -> None:
+    """Take in results. Raises Foreseen, which names all that are kept out, when the others are in."""
+    found = head.take(files)
+    for taken in found:
+        if isinstance(taken, Taken):
+            told(taken.said)
+    if refused := [str(one) for one in found if isinstance(one, Foreseen)]:
+        raise Foreseen("; ".join(refused))
 
 
 def ready(head: Head, wanted: list[str], running: Set[str] = frozenset()) -> list[str]:

@@ -20,9 +20,6 @@ from rcig.errors import Foreseen
 from rcig.fields import known
 from stages.commands import dvc
 
-INTERRUPTED = 130
-"""the status of a process that Ctrl-C has ended"""
-
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m stages.cluster", description=__doc__)
@@ -40,11 +37,11 @@ def main() -> None:
     try:
         guarded(do, parser.parse_args())
     except KeyboardInterrupt:
-        end("stopped; what was taken in stays, and the same command goes on from there", INTERRUPTED)
+        end("stopped; what was taken in stays, and the same command goes on from there", 130)
 
 
 def do(given: argparse.Namespace) -> None:
-    said, refused = partial(print, flush=True), list[str]()
+    said = partial(print, flush=True)
     if (given.one is None) != (given.result is None):
         raise Foreseen("--one STAGE and --return FILE belong together; give both")
     if given.jobs < 1:
@@ -60,13 +57,7 @@ def do(given: argparse.Namespace) -> None:
         engines.perform_here(head.root, head.job(given.one), given.result)
         said(f"{given.result}: result of {given.one}; take it in: python -m stages.cluster --take {given.result}")
     elif given.take:
-        for taken in head.take(given.take):
-            if isinstance(taken, Foreseen):
-                refused.append(str(taken))
-            else:
-                said(taken.said)
-        if refused:
-            raise Foreseen("; ".join(refused))
+        engines.take(head, given.take, said)
     else:
         engine = engines.Cluster(head, given.address) if given.address else engines.Local(head, given.jobs)
         made = engines.run(head, engine, given.stages, said)

@@ -197,7 +197,7 @@ VALUES: dict[str, tuple[tuple[str, ...], Any, str]] = {
         r"method: unknown method \['rcig'\]; known: at_bptt",
     ),
     "an entry that is a number": (EXPERIMENT, 3, rf"experiments\.{RCIG}: expected a mapping with dataset, .* got 3"),
-    "a long word": ((*EXPERIMENT, "size"), LONG, r"size: unknown size 'a{90,}…; known: compact, demo, paper"),
+    "a long word": ((*EXPERIMENT, "size"), LONG, r"size: unknown size 'a{90,}…; known: compact, demo, minutes"),
     "a depth of 10": ((*DATASET, "depth"), 10, r"datasets\.mnist_sample\.depth: 10 stages that halve 32 pixels"),
     "a ridge below 0": ((*DATASET, "l2_rate"), -1, r"l2_rate: expected l2_rate to be positive, got -1"),
     "all but nothing held out": ((*DATASET, "held_out"), 1e-5, r"held_out: expected held_out between 0.001 and 0.9"),
