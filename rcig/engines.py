@@ -39,6 +39,10 @@ class Engine(Protocol):
     where: str
     """they run, in words"""
 
+    def places(self) -> int:
+        """How many can run at a time now, roughly; the others that it was given wait."""
+        ...
+
     def submit(self, job: Job) -> "Future[Path]":
         """The file of the result, in time; or Foreseen where the stage failed, or LostError."""
         ...
@@ -91,7 +95,7 @@ def _run(head: Head, engine: Engine, wanted: list[str], told: Callable[[str], No
                 told(str(error))
         if not running:
             return made
-        beside, said = len(running), []
+        beside, said = min(len(running), engine.places()), []
         results: dict[str, Path] = {}
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             name = running.pop(future)
@@ -116,12 +120,13 @@ def _run(head: Head, engine: Engine, wanted: list[str], told: Callable[[str], No
                 said.append(taken.said)
         waiting = [one for one in needed(head, wanted) if one not in made.failed]
         for line in said:
-            told(f"{line} [{_counts(made, running, waiting)}; {clock.words(waiting, beside)}]")
+            at_work = min(len(running), engine.places())
+            told(f"{line} [{_counts(made, at_work, waiting)}; {clock.words(waiting, beside)}]")
 
 
-def _counts(made: Made, running: Mapping[Any, str], waiting: list[str]) -> str:
-    left = len(waiting) - len(running)
-    counts = {"done": len(made.taken), "running": len(running), "waiting": left, "failed": len(made.failed)}
+def _counts(made: Made, running: int, waiting: list[str]) -> str:
+    left = len(waiting) - running
+    counts = {"done": len(made.taken), "running": running, "waiting": left, "failed": len(made.failed)}
     return ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "done")
 
 
@@ -194,6 +199,9 @@ class Local:
         self.root, self.slots = head.root, slots
         self._pool = ThreadPoolExecutor(slots)
 
+    def places(self) -> int:
+        return self.slots
+
     def stop(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
         running = psutil.Process().children(recursive=True)
@@ -260,6 +268,9 @@ class Cluster:
         run = self._run.options(**options(job.resources))
         run.remote(job, [self._bundle], files).future().add_done_callback(lambda ended: self._settle(job, ended, found))
         return found
+
+    def places(self) -> int:
+        return max(1, int(self.ray.cluster_resources().get("CPU", 1)))
 
     def stop(self) -> None:
         self.ray.shutdown()
