@@ -53,6 +53,13 @@ def check_gpu(stage: str) -> None:
         )
 
 
+def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a member with that content."""
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
 def write(file: Path, root: Path, stage: str, commit: str, entry: Mapping[str, Any], seconds: float, log: str) -> None:
     """Write what a stage at a commit has made in the folder `root`, whole or not at all."""
     header = {
@@ -67,9 +74,6 @@ def write(file: Path, root: Path, stage: str, commit: str, entry: Mapping[str, A
     from rcig import store  # NumPy takes a moment, and every command of DVC asks for digests
 
     with store.atomic_file(file) as into, tarfile.open(fileobj=into, mode="w", dereference=True) as archive:
-        content = json.dumps(header).encode()
-        member = tarfile.TarInfo(HEADER)
-        member.size = len(content)
-        archive.addfile(member, io.BytesIO(content))
+        add(archive, HEADER, json.dumps(header).encode())
         for out in entry["outs"]:
             archive.add(root / out["path"], out["path"], recursive=False)

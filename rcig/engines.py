@@ -4,11 +4,12 @@ import io
 import itertools
 import logging
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple, Protocol
 
 import psutil
@@ -16,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from rcig import store
 from rcig.errors import Foreseen
-from rcig.jobs import Head, Job, Taken, perform
+from rcig.jobs import Head, Job, Taken, has, perform
 from rcig.machines import Resources
 
 CLONES = Path(".cache/jobs")
@@ -134,21 +135,18 @@ class Clock:
     """How long a run has taken, and how long it may go on by what stages of each kind have taken so far."""
 
     def __init__(self) -> None:
-        self._start, self._seconds, self._count = time.monotonic(), Counter[str](), Counter[str]()
+        self._start, self._seconds = time.monotonic(), defaultdict[str, list[float]](list)
 
     def took(self, name: str, seconds: float) -> None:
-        kind = name.partition("@")[0]
-        self._seconds[kind] += seconds  # type: ignore[assignment]
-        self._count[kind] += 1
+        self._seconds[name.partition("@")[0]].append(seconds)
 
     def words(self, waiting: list[str], beside: int) -> str:
         """`beside`: how many run at a time."""
         said = f"{(time.monotonic() - self._start) / 60:.1f} minutes"
-        if not self._count or not waiting:
+        if not self._seconds or not waiting:
             return said
-        mean = self._seconds.total() / self._count.total()
-        kinds = [name.partition("@")[0] for name in waiting]
-        left = sum(self._seconds[kind] / self._count[kind] if self._count[kind] else mean for kind in kinds)
+        every = [*itertools.chain(*self._seconds.values())]
+        left = sum(fmean(self._seconds.get(name.partition("@")[0], every)) for name in waiting)
         return f"{said}, about {left / beside / 60:.1f} left"
 
 
@@ -304,6 +302,7 @@ def on_machine(job: Job, bundle: list[Any], files: Mapping[str, Any]) -> bytes:
 
     with free_clone(Path.home() / CLONES) as clone:
         result, source = clone.with_suffix(".tar"), clone.with_suffix(".bundle")
-        store.atomic_write(source, ray.get(bundle[0]))
+        if not has(clone, job.commit):
+            store.atomic_write(source, ray.get(bundle[0]))
         perform(job, str(source), lambda path: io.BytesIO(ray.get(files[path])), clone, result)
         return result.read_bytes()

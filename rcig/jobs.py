@@ -211,7 +211,7 @@ class Head:
         with _opened(file) as (archive, header):
             name, seconds = header["stage"], float(header["seconds"])
             self._here(name)
-            self._check_outs(name, header["entry"])
+            self._check_names(name, header["entry"])
             _write(file, archive, header["entry"], folder)
         return Taken(name, f"{name}: {seconds:.0f} seconds on {header['machine']}", seconds)
 
@@ -223,14 +223,8 @@ class Head:
         return lock.Here({path: elsewhere.md5(self.root / path) for path in unmade}, self.plan())
 
     def _check(self, name: str, header: Mapping[str, Any], entries: lock.Entries, here: lock.Here) -> None:
-        entry, whole = header["entry"], self.template(name)
-        self._check_outs(name, entry)
-        if [one["path"] for one in entry.get("deps", [])] != whole["deps"] or {
-            file: [*keys] for file, keys in entry.get("params", {}).items()
-        } != {file: [*keys] for file, keys in whole["params"].items()}:
-            raise RefusedError(
-                f"{name}: refused, as it read other files or settings than dvc.yaml says; it was changed"
-            )
+        entry = header["entry"]
+        self._check_names(name, entry)
         if other := lock.misfits(entry, entries, here):
             settings = [one for one in other if one.startswith("stages.")]
             why = "settings or code were changed since" if settings else "what it reads was made anew since"
@@ -239,10 +233,20 @@ class Head:
             there, ours = (_pairs(one) for one in (header["versions"], versions()))
             raise RefusedError(f"{name}: refused, made with {there}, and here is {ours}; keep it as a released set")
 
-    def _check_outs(self, name: str, entry: lock.Entry) -> None:
-        stage, outs = self.stages[name], {out["path"] for out in entry["outs"]}
-        if outs != set(stage.makes) or entry.get("cmd") != stage.command:
-            raise RefusedError(f"{name}: refused, as dvc.yaml has other outputs or another command; it was changed")
+    def _check_names(self, name: str, entry: lock.Entry) -> None:
+        """Raise RefusedError for an entry that does not name all that the stage has, and nothing else."""
+        named = {
+            "cmd": entry.get("cmd"),
+            "deps": sorted(one["path"] for one in entry.get("deps", [])),
+            "params": {file: sorted(keys) for file, keys in entry.get("params", {}).items()},
+            "outs": sorted(one["path"] for one in entry["outs"]),
+        }
+        whole = self.template(name)
+        if named != whole | {"params": {file: sorted(keys) for file, keys in whole["params"].items()}}:
+            raise RefusedError(
+                f"{name}: refused, as dvc.yaml has other outputs, files to read, settings or another command; it was"
+                " changed"
+            )
 
     def plan(self) -> dict[str, Any]:
         return dict(json.loads((self.root / planned.PLAN).read_bytes()))
@@ -296,13 +300,18 @@ def _bring(clone: Path, source: str, commit: str) -> None:
         with tempfile.TemporaryDirectory(dir=clone.parent) as scratch:
             git(clone.parent, "clone", "--quiet", "--no-checkout", source, f"{scratch}/clone")
             os.replace(f"{scratch}/clone", clone)
-    elif git(clone, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", fails=True) != commit:
+    elif not has(clone, commit):
         git(clone, "fetch", "--quiet", source, "HEAD")
     git(clone, "checkout", "--quiet", "--force", "--detach", commit)
     shared, link = clone.parent.resolve() / "checkpoints", clone / ".checkpoints"
     shared.mkdir(exist_ok=True)
     if not link.exists():
         link.symlink_to(shared)  # as the job that goes on may be in another clone
+
+
+def has(clone: Path, commit: str) -> bool:
+    """Whether a clone, if it is one, has a commit, so that nothing of the repository needs to be sent."""
+    return git(clone, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", fails=True) == commit
 
 
 def git(folder: Path, *arguments: str, fails: bool = False) -> str:

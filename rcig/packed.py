@@ -10,7 +10,6 @@ Example: python -m rcig.packed --seconds 600
 
 import argparse
 import fcntl
-import io
 import json
 import math
 import os
@@ -144,8 +143,7 @@ def prepare(pack: Mapping[str, Any], done: Path) -> None:
         if elsewhere.md5(Path(path)) != one["md5"]:
             raise StoreError(f"{path}: not restored as it was; does this machine have another NumPy or codec?")
     for carried in (DATA / CHECKPOINTS).glob("*/*.npz"):
-        ended = any(is_of(carried, name) and _result(done, name).exists() for name in pack["stages"])
-        if not (begun := carried.relative_to(DATA)).exists() and not ended:
+        if not (begun := carried.relative_to(DATA)).exists() and not _ended(pack, done, carried):
             store.atomic_write(begun, carried.read_bytes())
 
 
@@ -255,7 +253,7 @@ def collect(pack: Mapping[str, Any], done: Path, into: Path, room: float) -> lis
     """Write one file of all results, and of the checkpoints of what is not done, as far as they fit -> what does not
     fit, said in a line each."""
     results = [path for name in pack["stages"] if (path := _result(done, name)).exists()]
-    states = sorted(CHECKPOINTS.glob("*/*.npz"))  # a stage removes its own at its end
+    states = [path for path in sorted(CHECKPOINTS.glob("*/*.npz")) if not _ended(pack, done, path)]
     contents, said = {}, []
     left = room - tarfile.RECORDSIZE - tarfile.BLOCKSIZE
     for path, name in [(one, one.name) for one in results] + [(one, str(one)) for one in states]:
@@ -270,10 +268,13 @@ def collect(pack: Mapping[str, Any], done: Path, into: Path, room: float) -> lis
     listed = {"members": {name: len(content) for name, content in contents.items()}, "begun": begun}
     with store.atomic_file(into) as file, tarfile.open(fileobj=file, mode="w") as archive:
         for name, content in {CONTENT: json.dumps(listed).encode(), **contents}.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+            elsewhere.add(archive, name, content)
     return said
+
+
+def _ended(pack: Mapping[str, Any], done: Path, checkpoint: Path) -> bool:
+    """Whether the stage of a checkpoint is done."""
+    return any(is_of(checkpoint, name) and _result(done, name).exists() for name in pack["stages"])
 
 
 def is_of(checkpoint: Path, stage: str) -> bool:

@@ -7,7 +7,6 @@ environment.
 """
 
 import glob
-import io
 import json
 import shutil
 import tarfile
@@ -48,7 +47,8 @@ def pack(head: jobs.Head, wanted: list[str], into: Path, part: int | None, wheel
     made_there = {path for name in ordered for path in head.stages[name].makes}
     needs = {path: md5 for name in ordered for path, md5 in head.needs(name, made_there).items()}
     stages = {name: _described(head, name, names) for name in ordered}
-    with tempfile.TemporaryDirectory(dir=_folder(into)) as scratch:
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
         folder = Path(scratch)
         tracked = {*jobs.git(head.root, "ls-files", *CODE).splitlines()}
         files: dict[str, dict[str, Any]] = {}
@@ -71,7 +71,7 @@ def pack(head: jobs.Head, wanted: list[str], into: Path, part: int | None, wheel
             "packed": {name: elsewhere.md5(path) for name, path in members.items()},
         }
         with store.atomic_file(into) as opened, tarfile.open(fileobj=opened, mode="w") as archive:
-            _add(archive, str(packed.PACK), json.dumps(content).encode())
+            elsewhere.add(archive, str(packed.PACK), json.dumps(content).encode())
             for name, place in members.items():
                 archive.add(place, name, recursive=False)
     return [into] if part is None else _split(into, part)
@@ -140,7 +140,9 @@ def _taken(
         else:
             yield f"{member.name}: left out, as there is another one here; remove that to take this one"
         return
-    with tempfile.TemporaryDirectory(dir=_folder(head.root / ".cache" / "jobs" / "x")) as scratch:
+    clones = head.root / engines.CLONES
+    clones.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=clones) as scratch:
         result = Path(scratch) / "result.tar"
         with result.open("wb") as copy:
             shutil.copyfileobj(content, copy)
@@ -175,17 +177,6 @@ def _checkpoints(head: jobs.Head, names: list[str]) -> list[Path]:
     """Of runs that were begun: here, in a clone of another job, or from a pack."""
     found = sorted((head.root / packed.CHECKPOINTS).glob("*/*.npz"))
     return [path for path in found if any(packed.is_of(path, name) for name in names)]
-
-
-def _folder(file: Path) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return file.parent.resolve()
-
-
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    archive.addfile(member, io.BytesIO(content))
 
 
 def _split(file: Path, size: int) -> list[Path]:

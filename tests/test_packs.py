@@ -1,7 +1,6 @@
 """Packs: stages on a machine without DVC and git, there and back."""
 
 import fcntl
-import io
 import json
 import os
 import shutil
@@ -321,9 +320,7 @@ def foreign(file: Path, **members: bytes) -> Path:
     listed = {"members": {name: len(content) for name, content in members.items()}, "begun": {}}
     with tarfile.open(file, "w") as archive:
         for name, content in {packed.CONTENT: json.dumps(listed).encode(), **members}.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+            elsewhere.add(archive, name, content)
     return file
 
 
