@@ -21,6 +21,8 @@ HEADER, LARGEST = "job.json", 2**24
 """first member of the file, and how large it may be"""
 PACKAGES = ("jax", "jaxlib", "numpy", "flax", "optax")
 """whose versions decide what a stage computes"""
+BESIDE_OTHERS = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+"""environment of a stage that may share a GPU, most of whose memory JAX takes for itself otherwise"""
 
 
 def versions() -> dict[str, str]:

@@ -282,8 +282,8 @@ def perform(job: Job, source: str, fetch: Fetch, clone: Path, result: Path) -> N
                 raise Foreseen(f"{path}: has changed since {job.stage} was asked for; ask again")
     store.atomic_write(clone / lock.LOCK, lock.written({}))  # of many stages DVC reads and writes it for long
     command = ["dvc", "--wait-for-lock", "repro", "--single-item", job.stage]
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    environment["DVC_NO_ANALYTICS"] = "1"
+    environment = elsewhere.BESIDE_OTHERS | os.environ | {"DVC_NO_ANALYTICS": "1"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     log = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False)
     said = log.stdout + log.stderr
     if log.returncode:

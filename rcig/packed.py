@@ -204,9 +204,7 @@ def _ready(pack: Mapping[str, Any], done: Path, other: set[str]) -> list[str]:
 def _start(name: str, command: str, slots: Slots) -> Running:
     log = Path("logs") / f"{name}.log"
     log.parent.mkdir(exist_ok=True)
-    environment = os.environ | {"DVC_STAGE": name}
-    if slots.number > 1:  # which one stage alone would take for itself
-        environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    environment = elsewhere.BESIDE_OTHERS | os.environ | {"DVC_STAGE": name}
     python = Path(sys.executable)
     start = command.replace("python ", f'"{python}" ', 1)
     with log.open("ab") as file:

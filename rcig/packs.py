@@ -31,12 +31,15 @@ NOT_THERE = ("preprocess", "describe")
 def pack(head: jobs.Head, wanted: list[str], into: Path, part: int | None, wheels: list[Path]) -> list[Path]:
     """Write a pack of stages, and of the stale ones that they follow, in files of at most `part` bytes -> the files.
 
+    Stages that follow none of each other start in the order in which they are wanted.
+
     Raises ParamsError for stages that cannot run there, and the errors of `Head.job`.
     """
     for name in wanted:
         known("stages", "stage", name, head.stages)
     names = {*wanted, *engines.needed(head, wanted)}
-    ordered = sorted(names, key=lambda name: (len(head.before(name)), name))
+    asked = {name: place for place, name in enumerate(wanted)}
+    ordered = sorted(names, key=lambda name: (len(head.before(name)), asked.get(name, -1), name))
     for name in ordered:
         if name.partition("@")[0] in NOT_THERE:
             raise ParamsError(f"{name}: reads what only this machine has; make it here first: dvc repro {name}")

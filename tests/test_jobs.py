@@ -54,6 +54,25 @@ def test_a_result_from_another_clone_is_as_if_it_was_made_here(workspace: Path) 
     assert take(workspace, result) == f"{DISTILL}: taken in before"
 
 
+def test_a_job_leaves_others_room_on_a_gpu(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = workspace / "stages/distill.py"
+    script.write_text(
+        "import os\nprint('at once:', os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'])\n" + script.read_text()
+    )
+    ran(workspace, "plan")
+    commit(workspace)
+
+    def log(result: Path) -> str:
+        with tarfile.open(result) as archive:
+            header: Any = archive.extractfile(elsewhere.HEADER)
+            return str(json.load(header)["log"])
+
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
+    assert "at once: false" in log(performed(workspace, DISTILL))
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "true")
+    assert "at once: true" in log(performed(workspace, DISTILL, "another")), "where the user says so"
+
+
 def test_all_that_is_stale_is_made_in_the_order_of_the_graph(workspace: Path, tmp_path: Path) -> None:
     serial = tmp_path / "serial"
     shutil.copytree(workspace, serial, symlinks=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from heads import DISTILL, FIRST, commit
+from heads import DISTILL, FIRST, SECOND, commit
 from workspaces import ROOT, ran, run, until
 
 from rcig import elsewhere, forms, jobs, lock, packed, packs, store
@@ -112,6 +112,15 @@ def slow(workspace: Path, stage: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("wanted", [(DISTILL, f"distill@{SECOND}"), (f"distill@{SECOND}", DISTILL)])
+def test_stages_start_in_the_order_in_which_they_are_named(
+    workspace: Path, there: Path, wanted: tuple[str, ...]
+) -> None:
+    carried(workspace, there, *wanted)
+    started = [line.partition(":")[0] for line in worked(there).splitlines() if line.endswith(": started")]
+    assert tuple(started) == wanted
+
+
 def test_a_time_limit_costs_only_what_runs(workspace: Path, there: Path) -> None:
     slow(workspace, "evaluate")
     carried(workspace, there, EVALUATE)

@@ -92,7 +92,7 @@ _CAPTION = (
     " seeds. The sets of random_real are real images drawn at random. Width: filters of the networks’ first stage;"
     " seeds: distilled sets; made for: size of the settings; made in: time for all seeds. Published: as printed by Loo"
     " et al. (2023) with networks 128 wide, of rcig by protocol (Table 8), else in Table 1 for random_real, vig, cig"
-    " and rig, in Table 4 for ImageNette, ImageWoof and ImageNet, and in Table 2."
+    " and rig, in Table 4 for ImageNette, ImageWoof and ImageNet, and in Table 2; of dc by Zhao et al. (2021)."
 )
 _DIFFERENCES = (
     "Differences between sets that take the same room, in percentage points: mean over the seeds that both have [95 %"
