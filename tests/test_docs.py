@@ -22,7 +22,7 @@ from rcig.methods import registry
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 PLACEHOLDERS = {"VERB", "NAME", "DATASET", "FOLDER", "FILE", "CLONE", "SET", "RESULTS", "STAGE", "PATH"}
 """words that a reader replaces"""
-PLAIN = {"cat", "ray", "touch", "source", "uv", "srun", "pip"}
+PLAIN = {"cat", "ray", "touch", "source", "uv", "srun", "pip", "nvidia-cuda-mps-control"}
 """commands of other tools, in words that do not depend on this project"""
 TREES = "rcig|stages|tests|tools|docs|benchmarks|released|results"
 
