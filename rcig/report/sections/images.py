@@ -16,7 +16,7 @@ ORDER = 0
 
 _BEST, _SHOWN = 6, 10
 """sets at the top of the page, and images of each, at most"""
-_ROOM = 2_000_000
+_ROOM = 1_000_000
 """bytes that the images of all sets' sections may have together"""
 _ALL = "results/distill/{}/images.png"
 _COUNTS = (500, 200, 100, 60, 40, 20, 10)
