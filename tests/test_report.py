@@ -1211,6 +1211,14 @@ def test_confusion_shows_the_shares_of_each_class() -> None:
     assert shares["a", "b"] == pytest.approx((4 + 7) / 28, abs=1e-3)
 
 
+def test_of_many_classes_the_largest_shares_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardness, "_CELLS", 4)
+    text = hardness.confusion(predicted(seeds=1))["data"]["values"]
+    shown = [(row["true"], row["said"]) for row in csv.DictReader(io.StringIO(text))]
+    assert len(shown) == 4
+    assert {("a", "a"), ("b", "b"), ("c", "c")} < set(shown), "at least six of ten are right in every class"
+
+
 def expected_lines(name: str, x: str, y: str, **wanted: Any) -> list[tuple[float, float]]:
     """(x, y) of the points of a study with these settings, means over seeds, by plain loops."""
     points = [point for point in STUDIES[name].points if all(point.get(k) == v for k, v in wanted.items())]

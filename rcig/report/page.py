@@ -89,7 +89,7 @@ def anchor(experiment: str) -> str:
 
 
 def picture(png: bytes) -> str:
-    """A PNG as WebP: without any loss, or with one that hardly shows, as photographs take a fraction of the bytes so."""
+    """A PNG as WebP, without any loss or, where that takes fewer bytes, with one that hardly shows."""
     image = Image.open(io.BytesIO(png))
     without, with_loss = io.BytesIO(), io.BytesIO()
     image.save(without, "webp", lossless=True, exact=True)

@@ -21,8 +21,8 @@ _CAPTION = (
 _TEXT = (
     "Test images by how many of the networks on the sets of all other methods miss them: the same images at every size."
 )
-_SEEN = 0.005
-"""shares below it are left out of a matrix"""
+_SEEN, _CELLS = 0.005, 2000
+"""shares below the first are left out of a matrix; of many, so many of the largest are in it"""
 
 
 def section(report: Report) -> Section:
@@ -119,8 +119,9 @@ def confusion(found: Predictions) -> charts.Spec:
     """How often images of each class are said to be of each, over all networks; the diagonal is accuracy by class."""
     shares = shares_of(found)
     names = found.class_names
+    cells = zip(*(shares >= _SEEN).nonzero(), strict=True)
     lines = [
         {"true": names[row], "said": names[column], "share": round(float(shares[row, column]), 3)}
-        for row, column in zip(*(shares >= _SEEN).nonzero(), strict=True)
+        for row, column in sorted(cells, key=lambda cell: -shares[cell])[:_CELLS]
     ]
     return charts.heatmap(pd.DataFrame(lines, columns=["true", "said", "share"]), names)
