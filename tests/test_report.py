@@ -1252,6 +1252,9 @@ def test_steps_show_every_point(tmp_path: Path) -> None:
             shown = [(float(r["seconds_per_step"]), float(r["heldout_accuracy"])) for r in rows if r["name"] == name]
             np.testing.assert_allclose(sorted(shown), wanted, rtol=1e-3)
     assert "cg_iterations 5" in {row["iterations"] for row in rows}
+    legend = charts.svg(drawn["solvers"].spec).partition("role-legend")[2]
+    dots = re.findall(r'd="M[^"]*A[^"]*"', legend)
+    assert len(dots) == len({row["name"] for row in rows}), "as strokes the symbols of filled dots would not show"
 
 
 def test_backward_images_show_every_point(tmp_path: Path) -> None:

@@ -64,12 +64,12 @@ def number(field: str, title: str, *, log: bool = False, zero: bool = False, per
     return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
 
 
-def colour(field: str, names: Sequence[str], title: str | None = None) -> Spec:
+def colour(field: str, names: Sequence[str], title: str | None = None, symbol: str = "stroke") -> Spec:
     """The encodings of a column of names by colour and, where these are used up, dashes; in the order of `names`."""
     domain = list(dict.fromkeys(names))
     dashes = [_DASHES[position // len(COLOURS) % len(_DASHES)] for position in range(len(domain))]
     shades = [COLOURS[position % len(COLOURS)] for position in range(len(domain))]
-    legend = None if len(domain) == 1 else {"title": title, "symbolType": "stroke"}
+    legend = None if len(domain) == 1 else {"title": title, "symbolType": symbol}
     return {
         "color": {
             "field": field,

@@ -156,7 +156,8 @@ def _iterations(point: pd.Series) -> str:
 def _points(data: pd.DataFrame, x: charts.Spec) -> charts.Spec:
     y = charts.number("heldout_accuracy", "held-out accuracy", percent=True)
     names = list(dict.fromkeys(data["name"]))
-    looks = {key: value for key, value in charts.colour("name", names).items() if key != "strokeDash"}
+    looks = charts.colour("name", names, symbol="circle")
+    del looks["strokeDash"]
     tooltip = [
         {"field": "name", "type": "nominal", "title": "solver"},
         {"field": "iterations", "type": "nominal"},
