@@ -12,7 +12,7 @@ from test_pipeline import OF_ALL, RCIG, of
 from workspaces import ran, run
 
 yaml = YAML()
-STORE_BYTES = 40e6
+STORE_BYTES = 60e6
 
 
 @pytest.fixture
