@@ -14,7 +14,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -30,7 +30,7 @@ from rcig.elsewhere import versions
 from rcig.errors import Foreseen, ParamsError, StoreError
 from rcig.machines import Resources
 
-CODE = ("rcig", "stages", "params.yaml", "plan.json", "dvc.yaml", "inputs", "released")
+CODE = ("rcig", "stages", "params.yaml", "plan.json", "plan", "dvc.yaml", "inputs", "released")
 """what a job takes from its commit, and what must therefore be committed"""
 AT_HEAD = ("plan", "report")
 """stages that are no jobs: they take seconds and read everything"""
@@ -72,8 +72,8 @@ class Stage(NamedTuple):
     reads: frozenset[str]
     makes: Mapping[str, bool]
     """path -> whether DVC caches it"""
-    params: tuple[str, ...]
-    """its keys of plan.json"""
+    params: Mapping[str, Sequence[str]]
+    """file -> its keys of the plan"""
 
 
 class Head:
@@ -89,9 +89,9 @@ class Head:
         self.stages = {
             str(stage.name): Stage(
                 str(stage.cmd),
-                frozenset(_path(dep) for dep in stage.deps if dep.def_path != str(planned.PLAN)),
+                frozenset(_path(dep) for dep in stage.deps if not isinstance(dep, ParamsDependency)),
                 {_path(out): bool(out.use_cache) for out in stage.outs},
-                tuple(key for dep in stage.deps if isinstance(dep, ParamsDependency) for key in dep.params),
+                {_path(dep): list(dep.params) for dep in stage.deps if isinstance(dep, ParamsDependency)},
             )
             for stage in self.repo.index.stages
             if stage.cmd
@@ -154,7 +154,7 @@ class Head:
     def template(self, stage: str) -> dict[str, Any]:
         """The entry that dvc.lock gets for a stage, but for what its files contain."""
         one, plan = self.stages[stage], self.plan()
-        params = {str(planned.PLAN): {key: lock.at_key(plan, key) for key in one.params}}
+        params = {file: {key: lock.at_key(plan, key) for key in keys} for file, keys in one.params.items()}
         return {"cmd": one.command, "deps": sorted(one.reads), "params": params, "outs": sorted(one.makes)}
 
     def bundle(self) -> bytes:

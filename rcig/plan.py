@@ -47,7 +47,7 @@ STEPS = {
     "imagewoof": {1: 6000, 10: 3000},
 }
 """outer steps of the paper by dataset and images per class (Loo et al. 2023, table 7): `steps: published`"""
-MADE = ("artifacts", "results", "reports", "plan.json", "dvc.lock", "rcig", "stages")
+MADE = ("artifacts", "results", "reports", "plan", "plan.json", "dvc.lock", "rcig", "stages")
 """what stages write, or depend on as a whole"""
 DEFAULTS: dict[str, Any] = {
     "seeds": [0],

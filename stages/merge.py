@@ -13,7 +13,7 @@ from rcig.errors import Foreseen
 from stages.commands import conflicts, dvc, git
 from stages.common import run
 
-MADE = (str(lock.LOCK), str(planned.PLAN), "results/", "reports/")
+MADE = (str(lock.LOCK), str(planned.PLAN), "plan/", "results/", "reports/")
 """what the pipeline makes: conflicts there are resolved here, all others by hand"""
 
 
@@ -30,10 +30,10 @@ def main() -> None:
     here = lock.Here(sources(ours | theirs, theirs | ours), planned.load())
     merged, notes = lock.merge(base | plan, ours | plan, theirs | plan, here)
     store.atomic_write(lock.LOCK, lock.written(merged))
-    made = lock.made(merged)
-    for path in found.keys() - {str(lock.LOCK), str(planned.PLAN)}:
+    made, anew = lock.made(merged), [str(lock.LOCK), *lock.made(plan)]
+    for path in found.keys() - set(anew):
         resolve(path, found[path].ours, found[path].theirs, made.get(path))
-    git("add", str(lock.LOCK), str(planned.PLAN))
+    git("add", *anew)
     print("\n".join([*notes, f"{lock.LOCK}: {len(merged)} entries; now `dvc pull --allow-missing` and `dvc repro`"]))
 
 

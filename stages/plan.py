@@ -1,13 +1,16 @@
-"""plan: params.yaml and the code -> plan.json, which every other stage reads its settings from.
+"""plan: params.yaml and the code -> plan.json, which every other stage reads, and plan/STAGE.json, which DVC follows.
 
 Example: python -m stages.plan
 """
 
 import sys
 import warnings
+from pathlib import Path
 
-from rcig import plan, planned
+from rcig import plan, planned, store
 from stages.common import run
+
+PARTS = Path("plan")
 
 
 def main() -> None:
@@ -18,6 +21,8 @@ def main() -> None:
     for text in dict.fromkeys(str(warning.message) for warning in odd if warning.category is UserWarning):
         print(f"warning: {planned.PARAMS}: {text}", file=sys.stderr)
     planned.save(stages, content)
+    for stage, entry in stages.items():
+        store.save_json(PARTS / f"{stage}.json", {"stages": {stage: entry}})
 
 
 if __name__ == "__main__":

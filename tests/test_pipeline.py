@@ -270,7 +270,7 @@ def check_the_lock(workspace: Path) -> None:
         stage, _, name = member.partition("@")
         assert stage in RECORDS.keys() | UNMARKED
         if stage != "plan":
-            ((key, locked[member]),) = entry["params"]["plan.json"].items()
+            ((key, locked[member]),) = entry["params"][f"plan/{stage}.json"].items()
             assert key == f"stages.{stage}.{name}".removesuffix(".")
         for pattern in RECORDS.get(stage, "").split():
             assert codes(workspace / pattern.format(name)) == {locked[member]["code"]}, member
