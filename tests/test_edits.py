@@ -111,7 +111,7 @@ def check(workspace: Path) -> None:
         assert "\n" not in said
         assert len(said) < 2000
         assert not planned.PLAN.exists()
-    assert {path.name for path in workspace.iterdir()} <= {"rcig", "stages", "inputs", "params.yaml", "plan.json"}
+    assert {path.name for path in workspace.iterdir()} <= {*"rcig stages inputs params.yaml plan.json plan".split()}
 
 
 def refusal() -> str | None:

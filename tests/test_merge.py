@@ -212,9 +212,9 @@ def test_git_never_merges_what_the_pipeline_makes_line_by_line(tmp_path: Path) -
     """Two entries far from each other: without a rule of its own git would take both without a word."""
     shutil.copy(ROOT / ".gitattributes", tmp_path)
     run(tmp_path, "git", "init", "-q", "-b", "main")
-    for path in ("dvc.lock", "plan.json", "plan/x.json", "results/evaluate/x.csv", "reports/tables/x.md", "params.yaml"):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     paths = ("dvc.lock", "plan.json", "plan/x.json", "results/evaluate/x.csv", "reports/tables/x.md", "params.yaml")
+    for path in paths:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     lines = [str(i) for i in range(20)]
 
     def write(first: str, last: str) -> None:
