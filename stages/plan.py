@@ -5,7 +5,9 @@ Example: python -m stages.plan
 
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rcig import plan, planned, store
 from stages.common import run
@@ -20,7 +22,12 @@ def main() -> None:
         stages = plan.make(params)
     for text in dict.fromkeys(str(warning.message) for warning in odd if warning.category is UserWarning):
         print(f"warning: {planned.PARAMS}: {text}", file=sys.stderr)
-    planned.save(stages, content)
+    save(stages, content)
+
+
+def save(stages: Mapping[str, Any], params: bytes) -> None:
+    """Write the plan that was made of a params.yaml with that content, and the part of each stage."""
+    planned.save(stages, params)
     for stage, entry in stages.items():
         store.save_json(PARTS / f"{stage}.json", {"stages": {stage: entry}})
 

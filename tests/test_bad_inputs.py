@@ -506,7 +506,7 @@ def test_names_that_dvc_meets(pipeline: Path, monkeypatch: pytest.MonkeyPatch, n
     assert len(re.findall("^error: params.yaml: experiments: expected names of at most", said, re.MULTILINE)) == 1
     assert new(pipeline.parent, before) == set()
     monkeypatch.chdir(pipeline)
-    planned.save({"distill": {name: {"settings": {}, "modules": [], "code": ""}}}, planned.PARAMS.read_bytes())
+    stages.plan.save({"distill": {name: {"settings": {}, "modules": [], "code": ""}}}, planned.PARAMS.read_bytes())
     for part in ("train", "whitening"):
         put(f"{DATA}/{part}.npz")
     before = content(pipeline.parent)

@@ -111,7 +111,8 @@ def check(workspace: Path) -> None:
         assert "\n" not in said
         assert len(said) < 2000
         assert not planned.PLAN.exists()
-    assert {path.name for path in workspace.iterdir()} <= {*"rcig stages inputs params.yaml plan.json plan".split()}
+    known = {"rcig", "stages", "inputs", "params.yaml", "plan.json", "plan"}
+    assert {path.name for path in workspace.iterdir()} <= known
 
 
 def refusal() -> str | None:
