@@ -352,6 +352,7 @@ def _header(file: Path, archive: tarfile.TarFile) -> dict[str, Any]:
             raise ValueError("has other files than its entry")
         str(header["stage"]), float(header["seconds"]), str(header["machine"]), dict(header["versions"])
         lock.read(lock.written({header["stage"]: header["entry"]}).encode())
+        header["entry"] = lock.moved(header["entry"])
     except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError, RecursionError, StoreError) as error:
         raise StoreError(f"{file}: not a whole result ({' '.join(str(error).split())}); send it again") from None
     return header

@@ -40,7 +40,7 @@ def read(content: bytes) -> dict[str, Entry]:
 def _read(content: bytes) -> dict[str, Entry]:
     try:
         entries: dict[str, Entry] = {
-            str(name): dict(entry) for name, entry in YAML(typ="safe").load(content)["stages"].items()
+            str(name): moved(dict(entry)) for name, entry in YAML(typ="safe").load(content)["stages"].items()
         }
         for entry in entries.values():
             _md5s(entry, "deps"), _md5s(entry, "outs"), _params(entry)
@@ -48,6 +48,14 @@ def _read(content: bytes) -> dict[str, Entry]:
         said = " ".join(str(error).split())
         raise StoreError(f"{LOCK}: not a lock file of DVC ({said}); restore it by git") from None
     return entries
+
+
+def moved(entry: Entry) -> Entry:
+    """An entry as DVC writes it today. Before 28 November 2026 it followed the keys of all stages in plan.json."""
+    params = dict(entry.get("params", {}))
+    for key, value in params.pop("plan.json", {}).items():
+        params[f"plan/{key.removeprefix('stages.').partition('.')[0]}.json"] = {key: value}
+    return {**entry, "params": params} if params else entry
 
 
 def at(root: Path) -> dict[str, Entry]:

@@ -26,10 +26,14 @@ def main() -> None:
 
 
 def save(stages: Mapping[str, Any], params: bytes) -> None:
-    """Write the plan that was made of a params.yaml with that content, and the part of each stage."""
-    planned.save(stages, params)
+    """Write the plan that was made of a params.yaml with that content, and before it the part of each stage.
+
+    So a stage never runs by a plan whose parts are older: what a killed writer leaves is the plan before, which is
+    refused where settings or code have changed.
+    """
     for stage, entry in stages.items():
         store.save_json(PARTS / f"{stage}.json", {"stages": {stage: entry}})
+    planned.save(stages, params)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def test_rows_of_another_set_or_without_an_entry_are_outdated(tmp_path: Path) ->
 
     def entry(stage: str, deps: dict[str, str], outs: dict[str, str]) -> lock.Entry:
         sides = {"deps": deps, "outs": outs}
-        return {"params": {"plan.json": {f"stages.{stage}.a": one}}} | {
+        return {"params": {f"plan/{stage}.json": {f"stages.{stage}.a": one}}} | {
             side: [{"path": path, "md5": md5} for path, md5 in of.items()] for side, of in sides.items()
         }
 

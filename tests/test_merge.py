@@ -18,7 +18,7 @@ def entry(out: str, settings: int = 0, **needed: str) -> lock.Entry:
     return {
         "cmd": f"make {name}",
         "deps": [{"path": path, "md5": of} for path, of in needed.items()],
-        "params": {"plan.json": {f"stages.make.{name}": {"settings": settings}}},
+        "params": {"plan/make.json": {f"stages.make.{name}": {"settings": settings}}},
         "outs": [{"path": name, "md5": md5}],
     }
 
@@ -26,6 +26,14 @@ def entry(out: str, settings: int = 0, **needed: str) -> lock.Entry:
 def here(files: dict[str, str] | None = None, **settings: int) -> lock.Here:
     plan = {"stages": {"make": {name: {"settings": value} for name, value in settings.items()}}}
     return lock.Here(files or {}, plan)
+
+
+def earlier(one: lock.Entry) -> lock.Entry:
+    """The entry as it was while stages followed plan.json."""
+    return {
+        **one,
+        "params": {"plan.json": {key: value for keys in one["params"].values() for key, value in keys.items()}},
+    }
 
 
 OLD, NEW, OTHER = entry("x:old"), entry("x:new"), entry("x:other", settings=1)
@@ -109,6 +117,16 @@ def test_an_entry_says_what_of_it_is_not_so_here() -> None:
 
 def test_what_dvc_gives_no_md5_is_not_known() -> None:
     assert lock.made({"x": {"outs": [{"path": "x"}, {"path": "y", "md5": "1"}]}}) == {"y": "1"}
+
+
+def test_entries_of_before_are_moved_to_the_part_of_their_stage() -> None:
+    report: lock.Entry = {"cmd": "r", "params": {"plan.json": {"stages.report": 1}}, "outs": []}
+    content = lock.written({"x": earlier(OTHER), "report": report, "y": NEW}).encode()
+    assert lock.read(content) == {
+        "x": OTHER,
+        "report": report | {"params": {"plan/report.json": {"stages.report": 1}}},
+        "y": NEW,
+    }
 
 
 def test_a_lock_file_is_written_as_dvc_writes_it() -> None:

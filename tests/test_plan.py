@@ -13,13 +13,14 @@ import pytest
 from tiny import resolved
 from workspaces import ROOT, read_settings
 
-from rcig import fields, fingerprint, nets, plan, planned, strict
+from rcig import fields, fingerprint, nets, plan, planned, store, strict
 from rcig.data import catalogue
 from rcig.errors import ParamsError
 from rcig.judging import attacks, cross_architecture, evaluate, membership, protocols
 from rcig.methods import registry
 from rcig.run import task
 from rcig.run.settings import Study
+from stages import plan as stage_plan
 
 RCIG, RANDOM, STEPS = "mnist_sample-ipc1-rcig", "mnist_sample-ipc1-random_real", "solver_steps"
 RAT = "rat"
@@ -741,6 +742,35 @@ def test_a_plan_of_another_params_yaml(project: Path) -> None:
     planned.PARAMS.write_text("a: 2\n")
     with pytest.raises(ParamsError, match=r"params\.yaml has changed since plan\.json was made; run `dvc repro plan`"):
         planned.read("picture", "x", dict)
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_a_plan_that_is_cut_off_halfway_is_followed_by_no_stage(
+    project: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """Whatever of it is there: what DVC would note is then never what a stage has worked by."""
+    entry = {"settings": {"n": 4}, "modules": ["stages.picture"], "code": fingerprint.of(["stages.picture"])}
+    save, left = store.save_json, [written]
+
+    def killed(path: Path, content: Any) -> None:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        save(path, content)
+
+    planned.PARAMS.write_text("a: 2\n")
+    monkeypatch.setattr(store, "save_json", killed)
+    made = {"picture": {"x": entry}, "report": entry}
+    with pytest.raises(KeyboardInterrupt):
+        stage_plan.save(made, planned.PARAMS.read_bytes())
+    with pytest.raises(ParamsError, match="has changed since"):
+        planned.read("picture", "x", dict)
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+    stage_plan.save(made, planned.PARAMS.read_bytes())
+    assert planned.read("picture", "x", dict).settings == {"n": 4}
+    parts = [json.loads(path.read_text())["stages"] for path in sorted(Path("plan").iterdir())]
+    assert {**parts[0], **parts[1]} == planned.load()["stages"] == made
 
 
 def test_a_comment_in_params_yaml_stops_no_stage(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
