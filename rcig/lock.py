@@ -14,6 +14,8 @@ from ruamel.yaml.error import YAMLError
 from rcig.errors import StoreError
 
 LOCK = Path("dvc.lock")
+PARTS = Path("plan")
+"""of plan.json, a file for each stage, whose keys DVC follows"""
 UNREADABLE = (YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """what comes of a file that is no YAML, or is another one than DVC writes"""
 Entry = Mapping[str, Any]
@@ -50,11 +52,17 @@ def _read(content: bytes) -> dict[str, Entry]:
     return entries
 
 
+def part(stage: str) -> Path:
+    """The file with the part of plan.json of that stage."""
+    return PARTS / f"{stage}.json"
+
+
 def moved(entry: Entry) -> Entry:
     """An entry as DVC writes it today. Before 28 November 2026 it followed the keys of all stages in plan.json."""
     params = dict(entry.get("params", {}))
     for key, value in params.pop("plan.json", {}).items():
-        params[f"plan/{key.removeprefix('stages.').partition('.')[0]}.json"] = {key: value}
+        file = part(key.removeprefix("stages.").partition(".")[0]).as_posix()
+        params[file] = {**params.get(file, {}), key: value}
     return {**entry, "params": params} if params else entry
 
 

@@ -13,7 +13,7 @@ from rcig.errors import Foreseen
 from stages.commands import conflicts, dvc, git
 from stages.common import run
 
-MADE = (str(lock.LOCK), str(planned.PLAN), "plan/", "results/", "reports/")
+MADE = (str(lock.LOCK), str(planned.PLAN), f"{lock.PARTS}/", "results/", "reports/")
 """what the pipeline makes: conflicts there are resolved here, all others by hand"""
 
 

@@ -6,13 +6,10 @@ Example: python -m stages.plan
 import sys
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from rcig import plan, planned, store
+from rcig import lock, plan, planned, store
 from stages.common import run
-
-PARTS = Path("plan")
 
 
 def main() -> None:
@@ -32,7 +29,7 @@ def save(stages: Mapping[str, Any], params: bytes) -> None:
     refused where settings or code have changed.
     """
     for stage, entry in stages.items():
-        store.save_json(PARTS / f"{stage}.json", {"stages": {stage: entry}})
+        store.save_json(lock.part(stage), {"stages": {stage: entry}})
     planned.save(stages, params)
 
 

@@ -120,6 +120,8 @@ def test_what_dvc_gives_no_md5_is_not_known() -> None:
 
 
 def test_entries_of_before_are_moved_to_the_part_of_their_stage() -> None:
+    two: lock.Entry = {"params": {"plan.json": {"stages.a.x": 1, "stages.a.y": 2}}}
+    assert lock.moved(two) == {"params": {"plan/a.json": {"stages.a.x": 1, "stages.a.y": 2}}}
     report: lock.Entry = {"cmd": "r", "params": {"plan.json": {"stages.report": 1}}, "outs": []}
     content = lock.written({"x": earlier(OTHER), "report": report, "y": NEW}).encode()
     assert lock.read(content) == {
