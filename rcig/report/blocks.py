@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from rcig.escape import file_name
+
 
 class Paragraph(NamedTuple):
     text: str
@@ -114,6 +116,11 @@ class Section(NamedTuple):
     sets: Mapping[str, Sequence[Block]] = {}
     """experiment -> what the section says of this set alone, which stands in the set's own section"""
     folded: bool = True
+
+
+def anchor(experiment: str) -> str:
+    """Where on the page a set has its section."""
+    return f"set-{file_name(experiment)}"
 
 
 def charts(blocks: Sequence[Block]) -> list[Chart]:

@@ -14,8 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from rcig.escape import file_name
-from rcig.report.blocks import Block, Section, charts
+from rcig.report.blocks import Block, Section, anchor, charts
 from rcig.report.results import Report
 from rcig.report.standings import SIZES, Standing, compared, standings
 
@@ -81,11 +80,6 @@ def widths(report: Report) -> dict[str, str]:
 
 def _is_a(kind: type, block: Block) -> bool:
     return isinstance(block, kind)
-
-
-def anchor(experiment: str) -> str:
-    """Where on the page a set has its section."""
-    return f"set-{file_name(experiment)}"
 
 
 def picture(png: bytes) -> str:

@@ -3,11 +3,13 @@
 import io
 from collections.abc import Mapping
 from itertools import groupby
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
-from rcig.report.blocks import Block, Card, Cards, Images, Paragraph, Section
+from rcig.report.blocks import Block, Card, Cards, Images, Paragraph, Section, anchor
 from rcig.report.drawing import Cell
 from rcig.report.results import Report
 from rcig.report.standings import Standing, compared, entry, standings
@@ -26,11 +28,13 @@ _COUNTS = (500, 200, 100, 60, 40, 20, 10)
 def section(report: Report) -> Section:
     found = report.pictures
     cards = [_card(one, found[name]) for name, one in best(compared(standings(report)), set(found)).items()]
-    shown = that_fit(found)
-    sets: dict[str, list[Block]] = {name: [grouped(images)] for name, images in shown.items()}
-    for name, images in found.items():
-        if len(shown[name]) < len(images):
-            sets[name].append(Paragraph(f"{len(shown[name])} of {len(images)}; {_ALL.format(name)} has all of them."))
+    first = first_with_them(found)
+    shown = that_fit({name: found[name] for name in dict.fromkeys(first.values())})
+    sets: dict[str, list[Block]] = {name: [_same_as(other)] for name, other in first.items()}
+    for name, images in shown.items():
+        sets[name] = [grouped(images)]
+        if len(images) < (number := len(found[name])):
+            sets[name].append(Paragraph(f"{len(images)} of {number}; {_ALL.format(name)} has all of them."))
     return Section("images", "Distilled images", [Cards(cards)] if cards else [], {}, sets, folded=False)
 
 
@@ -65,6 +69,19 @@ def webp(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(buffer, "webp", lossless=True)
     return buffer.getvalue()
+
+
+def first_with_them(found: Mapping[str, list[Cell]]) -> dict[str, str]:
+    """Set -> the first set that has the same images: itself, or another where one set is judged under two names."""
+    seen: dict[tuple[Any, ...], str] = {}
+    return {
+        name: seen.setdefault(tuple((cell.title, cell.pixels.shape, cell.pixels.tobytes()) for cell in images), name)
+        for name, images in found.items()
+    }
+
+
+def _same_as(name: str) -> Paragraph:
+    return Paragraph(Markup('The images are those of <a href="#{}">{}</a>.').format(anchor(name), name))
 
 
 def that_fit(found: Mapping[str, list[Cell]]) -> dict[str, list[Cell]]:
