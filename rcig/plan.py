@@ -362,6 +362,10 @@ def _check(where: str, run: Run, dataset: Dataset) -> None:
                 raise ParamsError(f"{where}.{name}: nothing is distilled by {run.method}; set {name}: null")
         if run.initialisation != "real":
             raise ParamsError(f"{where}.initialisation: {run.method} starts from no noise; set initialisation: real")
+    elif run.hardness is not None and getattr(file, "DRAWN_BY_CLASS", False):
+        raise ParamsError(
+            f"{where}.hardness: {run.method} draws as many real images of every class, hard or not; set hardness: null"
+        )
     elif not run.loop.steps:
         raise ParamsError(f"{where}.loop.steps: {run.method} learns nothing in 0 steps; give at least 1")
     of_method = not member.starts or hasattr(file, "NEEDS")

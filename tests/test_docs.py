@@ -54,7 +54,7 @@ def check(command: str) -> None:
         check_python(rest)
     elif name == "make":
         targets = re.findall(r"^([\w$().-]+): ", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        known = {target.replace("$(READY)", ".venv/.ready") for target in targets}
+        known = {target.replace("$(READY)", ".venv/.ready").replace("$(DVC)", ".venv/.dvc") for target in targets}
         assert {word for word in rest if "=" not in word} <= known, command
     elif name == "dvc":
         check_dvc(rest)

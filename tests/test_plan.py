@@ -264,6 +264,11 @@ BAD = {
         {"strength": 1},
         r"hardness: nothing is distilled by random_real; set hardness: null",
     ),
+    "hard images drawn by class": (
+        ["experiments", RCIG],
+        {"method": "dm", "settings": {}, "hardness": {"strength": 1}, "needs": f"artifacts/scores/{RCIG}.npz"},
+        r"hardness: dm draws as many real images of every class, hard or not; set hardness: null",
+    ),
     "a part of mixtures": (
         ["experiments", RCIG],
         {"images_per_class": 4, "basis": 9, "evaluate": {"parts": [2]}},

@@ -39,6 +39,8 @@ ROUNDS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50:
 """images per class -> steps that use a network, and epochs that it is trained for between two of them"""
 BATCH = 256
 """distilled images of a training step of a network, where the set has more"""
+DRAWN_BY_CLASS = True
+"""real images of a step are, so that no weights of theirs count"""
 
 
 @dataclass(frozen=True)

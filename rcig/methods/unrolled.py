@@ -16,7 +16,7 @@ What the papers leave open, or what is other here:
 4.  Adam's root has EPS_ROOT added, so that weights without a gradient have a derivative.
 5.  The entries of params.yaml for a GPU have as many steps as those of RCIG, a boosted one for each block.
 6.  `architecture`: `narrow_in` as in the paper, or the `conv` of this project.
-7.  Held-out accuracy while distilling is that of `conv` for every method, so that their curves compare.
+7.  Held-out accuracy while distilling is by `loop.protocol`, which is that of RCIG unless an entry names another.
 8.  `at_bptt`: chances are in proportion to the norm or its inverse, which the scale of the loss does not change (code
     of its paper: a softmax of the norms, and for small ones the place mirrored in the training). The thirds stand for
     thresholds on how fast the accuracy rises. The window keeps its length, and the Hessian is exact.
