@@ -2,6 +2,7 @@
 
 One kind of transform is drawn for a whole batch, and its strength for each image. Images (n, h, w, c) are about 0, and
 pixels from outside of them are 0. Grey images are not mirrored, as digits are not: DSA mirrors those of Fashion-MNIST.
+`crop_and_flip`, which is that of RDED, mirrors all images.
 """
 
 import jax

@@ -265,7 +265,7 @@ def resolve(
     loop = whole.get("loop", {})
     if not registry.load(module).MEMBERS[raw["method"]].learns:
         strict.given(Loop, _loop(where, loop, raw["dataset"], count), f"{where}.loop")
-        loop = {"steps": 0}
+        loop = {"steps": 0} | {key: loop[key] for key in ("protocol", "precision") if key in loop}
     whole |= {
         "module": module,
         "mirror": dataset.mirror and count * dataset.classes <= MIRRORED,
@@ -558,6 +558,12 @@ def _points(where: str, base: Run, grid: Mapping[str, Any], classes: int) -> Ite
                 raise ParamsError(
                     f"{where}.{name}[{i}]: {base.method} has {_yaml(fixed[name])}, got {_yaml(value)};"
                     " with another value it is another method"
+                )
+            of_base = getattr(base.settings, name)
+            if value is None is not of_base and name != "backward_images":
+                raise ParamsError(
+                    f"{where}.{name}[{i}]: an empty cell of the study's table stands for the base's {_yaml(of_base)};"
+                    f" leave {name} out of the base"
                 )
     for indices in itertools.product(*(range(len(values)) for values in typed.values())):
         chosen = dict(zip(typed, indices, strict=True))

@@ -159,6 +159,19 @@ def test_a_study_is_the_union_of_its_grids(raw: dict[str, Any]) -> None:
     assert study.base == plan.resolve("x", raw["studies"][STEPS]["base"], parsed(raw).datasets, raw["sizes"]).run
 
 
+def test_null_in_a_grid_is_never_read_as_the_value_of_the_base(raw: dict[str, Any]) -> None:
+    base = raw["studies"]["backward_images"]["base"]
+    base["settings"] |= {"images_per_pass": 10, "backward_images": 50}
+    raw["studies"]["backward_images"]["grids"] = [{"backward_images": [10, None], "images_per_pass": [10, 20]}]
+    assert plan.study_of(parsed(raw), "backward_images").points
+    raw["studies"]["backward_images"]["grids"][0]["images_per_pass"] = [10, None]
+    said = refusal(raw)
+    assert "grids[0].images_per_pass[1]: an empty cell" in said
+    assert "stands for the base's 10; leave images_per_pass out of the base" in said
+    del base["settings"]["images_per_pass"]
+    assert plan.study_of(parsed(raw), "backward_images").points
+
+
 def test_what_is_done_besides_is_part_of_the_name_of_a_method(raw: dict[str, Any]) -> None:
     assert run_of(raw).label == "rcig"
     raw["experiments"][RCIG] |= {"boost": {"block": 1}, "hardness": {"strength": 1}, "needs": "scores.npz"}
@@ -176,6 +189,14 @@ def test_there_may_be_nothing_to_do(raw: dict[str, Any]) -> None:
     stages = made(raw | {"full_dataset": {}, "experiments": {}, "studies": {}})
     assert stages["distill"] == stages["study"] == stages["full_dataset"] == {}
     assert stages["report"]["settings"]["datasets"] == []
+
+
+def test_what_learns_nothing_keeps_the_protocol_of_its_loop(raw: dict[str, Any]) -> None:
+    raw["experiments"][RANDOM]["loop"] = {"steps": 7, "protocol": "narrow_sgd", "precision": "bfloat16"}
+    loop = run_of(raw, RANDOM).loop
+    assert (loop.steps, loop.protocol, loop.precision) == (0, "narrow_sgd", "bfloat16")
+    raw["experiments"][RANDOM]["loop"]["protocol"] = "mtt"
+    assert "protocol mtt judges no set on its way" in refusal(raw)
 
 
 def test_published_steps_are_those_of_the_paper(raw: dict[str, Any]) -> None:

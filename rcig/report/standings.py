@@ -1,7 +1,7 @@
 """What every set reaches by every protocol, with all that such a number is of: the lines of the page's first tables."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from rcig.report.blocks import Entry
@@ -111,6 +111,12 @@ def compared(found: list[Standing]) -> dict[str, Standing]:
         if not one.part and (one.experiment not in chosen or PLAIN == one.protocol != chosen[one.experiment].protocol):
             chosen[one.experiment] = one
     return chosen
+
+
+def highest(found: Iterable[Standing]) -> Standing:
+    """The one of the highest accuracy, among those by the protocol that sets are compared by if there are any."""
+    every = list(found)
+    return max([one for one in every if one.protocol == PLAIN] or every, key=lambda one: one.mean)
 
 
 def entry(one: Standing, best: bool) -> Entry:

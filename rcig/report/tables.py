@@ -25,6 +25,8 @@ HEADERS = {
     "width": "Width",
 }
 """columns of rows that name a set -> the words for them in tables"""
+OF_OTHERS = ("dsa", "mtt", "datm", "idc", "ncfm", "frepo", "teacher", "teacher_random")
+"""protocols by which the authors of other sets judge them"""
 PROTOCOLS = {"loo2023": "No augmentation", "loo2023_augmented": "Augmentation"}
 OTHER_PROTOCOLS = {
     "loo2023_hard": "Hard labels",
@@ -32,7 +34,7 @@ OTHER_PROTOCOLS = {
     "inner_adam": "Inner Adam",
     "narrow_adam": "Narrow, Adam",
     "narrow_sgd": "Narrow, SGD",
-}
+} | {name: f"Protocol {name}" for name in OF_OTHERS}
 """these have a column where they were run"""
 FULL = {"full_dataset": "loo2023", "full_dataset_augmented": "loo2023_augmented"}
 """protocols of the full dataset -> the column that they stand in"""

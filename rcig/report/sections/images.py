@@ -12,7 +12,7 @@ from PIL import Image
 from rcig.report.blocks import Block, Card, Cards, Images, Paragraph, Section, anchor
 from rcig.report.drawing import Cell
 from rcig.report.results import Report
-from rcig.report.standings import Standing, compared, entry, standings
+from rcig.report.standings import Standing, compared, entry, highest, standings
 
 ORDER = 0
 
@@ -44,8 +44,7 @@ def best(found: Mapping[str, Standing], known: set[str]) -> dict[str, Standing]:
     chosen = {}
     for dataset in dict.fromkeys(one.dataset for one in made):
         smallest = min(one.room for one in made if one.dataset == dataset)
-        same = [one for one in made if (one.dataset, one.room) == (dataset, smallest)]
-        chosen[dataset] = max(same, key=lambda one: one.mean)
+        chosen[dataset] = highest(one for one in made if (one.dataset, one.room) == (dataset, smallest))
     first = sorted(chosen.values(), key=lambda one: not one.published)[:_BEST]
     return {one.experiment: one for one in first}
 
