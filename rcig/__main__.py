@@ -11,7 +11,7 @@ import rcig
 from rcig import store
 from rcig.entry import guarded
 from rcig.errors import ParamsError, StoreError
-from rcig.sets import DistilledSet, card
+from rcig.sets import DistilledSet, SeedError, card
 
 SET = "name of a distilled set, or path of its .npz file or of an export"
 FIX = "add --dataset NAME to `python -m rcig judge`"
@@ -65,14 +65,18 @@ def judge(given: argparse.Namespace) -> None:
 def _ours_or_theirs(given: argparse.Namespace) -> DistilledSet:
     """A distilled set of ours, or one that others have published where the file is no set of ours."""
     said = {name: value for name in ("space", "labels") if (value := getattr(given, name)) is not None}
+    why = ""
     try:
         if not said:
             return rcig.load(given.set, seed=given.seed)
-    except StoreError:
-        if not Path(given.set).exists():
+    except StoreError as error:
+        if isinstance(error, SeedError) or not Path(given.set).exists():
             raise
+        why = f" ({error})"
     if given.dataset is None:
-        raise ParamsError(f"{given.set}: no whole set of ours; of which dataset is it, if it is one of others? {FIX}")
+        raise ParamsError(
+            f"{given.set}: no whole set of ours{why}; of which dataset is it, if it is one of others? {FIX}"
+        )
     return rcig.read(given.set, given.dataset, seed=given.seed or 0, **said)
 
 
@@ -81,10 +85,12 @@ def show(given: argparse.Namespace) -> None:
 
     try:
         distilled = rcig.load(given.set)
-    except StoreError:
+    except StoreError as error:
         if not Path(given.set).exists():
             raise
-        raise ParamsError(f"{given.set}: no whole set of ours; one of others is not shown but judged; {FIX}") from None
+        raise ParamsError(
+            f"{given.set}: no whole set of ours ({error}); one of others is not shown but judged; {FIX}"
+        ) from None
     summary = Path("results/distill") / given.set / "summary.json"
     print(card(distilled, store.load_json(summary) if summary.exists() else None))
     accuracy = exporting.recorded(given.set, distilled.meta["seeds"][0])

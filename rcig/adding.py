@@ -16,6 +16,7 @@ from rcig import plan, planned, store
 from rcig.data.catalogue import SOURCES
 from rcig.data.looking import Decided, decide
 from rcig.data.settings import Dataset, Listed, Own
+from rcig.data.splits import held_out_mask
 from rcig.errors import DataError, ParamsError
 from rcig.fields import check_name
 
@@ -41,15 +42,29 @@ def add(name: str, path: str | Path, **settings: Any) -> None:
     if name in SOURCES:
         raise ParamsError(f"add: {name} is the name of a known dataset; give images of your own another")
     place = inside(path)
+    _read_without(name)
+    decided = decide(place, settings, "add")
+    opened, _, listed = decided
+    if listed.classes != len(opened.class_names):
+        raise ParamsError(
+            f"add: {place} has {len(opened.class_names)} classes, not {listed.classes}; leave classes out"
+        )
+    plan.check_dataset(name, listed)
+    held_out_mask(opened.train.labels[opened.train.mask], listed.held_out)
+    line = entry(name, listed)
+    print(*found(decided), sep="\n")
+    # Read anew, as it may have been edited while the images were looked at.
+    params, content = _read_without(name)
+    store.atomic_write(planned.PARAMS, with_line(content.decode(), line))
+    print(f"listed in {planned.PARAMS}:", f"  {line}", *following(name, params.sizes), sep="\n")
+
+
+def _read_without(name: str) -> tuple[plan.Params, bytes]:
+    """params.yaml and its content. Raises ParamsError where it has that dataset."""
     params, content = plan.read(planned.PARAMS)
     if name in params.datasets:
         raise ParamsError(f"{planned.PARAMS}: datasets.{name} is there already; remove it, or give another name")
-    decided = decide(place, settings, "add")
-    line = entry(name, decided.listed)
-    changed = with_line(content.decode(), line)
-    print(*found(decided), sep="\n")
-    store.atomic_write(planned.PARAMS, changed)
-    print(f"listed in {planned.PARAMS}:", f"  {line}", *following(name, params.sizes), sep="\n")
+    return params, content
 
 
 def inside(path: str | Path) -> str:
@@ -130,7 +145,8 @@ def following(name: str, sizes: Iterable[str]) -> Iterator[str]:
     """What to add for a first result, within some minutes of two CPU cores."""
     size = next(iter(sizes), "demo")
     judged = "evaluate: {protocols: [loo2023], measurements: 1}"
-    shared = f"dataset: {name}, images_per_class: 1, size: {size}, needs: inputs/none, {judged}"
+    said = name if YAML(typ="safe").load(name) == name else f'"{name}"'
+    shared = f"dataset: {said}, images_per_class: 1, size: {size}, needs: inputs/none, {judged}"
     yield "to distil it, add these below experiments, then run `dvc repro --allow-missing`:"
     yield f"  {name}-ipc1-rcig: {{{shared}, method: rcig, loop: {{steps: 500}}}}"
     yield f"  {name}-ipc1-random_real: {{{shared}, method: random_real}}"

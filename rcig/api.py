@@ -105,7 +105,7 @@ def _on_disk(path: str | Path, labels: Any, given: Mapping[str, Any], folder: Pa
     """The training images at a path, which stay in a file of the folder and are read when they are looked at."""
     if labels is not None:
         raise DataError(f"labels: those of {path} are read there; leave them out")
-    opened, looked, listed = decide(str(path), given, "dataset")
+    opened, looked, listed = decide(str(Path(path)), given, "dataset")
     if looked.broken:
         raise DataError(own.unreadable(str(path), looked.broken))
     train = own.reading(opened, listed.resolution, listed.channels).train
@@ -214,7 +214,7 @@ def judge(
 def _test_part(path: Path, meta: Mapping[str, Any], shape: tuple[int, ...]) -> splits.Split:
     """The test images at the path that a set was distilled from, reduced as those were."""
     said = meta.get("own", {})
-    if said.get("path") != str(path):
+    if "path" not in said or Path(said["path"]) != path:
         raise DataError(f"judge: the set was not distilled from {path}, but {said.get('path', 'arrays')}; give that")
     there = build(Own, said)
     opened = own.settle(there, own.find(there))

@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from rcig import escape, exported, recipes, rows, store, whiten
 from rcig.api import Accuracy
 from rcig.data import real
 from rcig.errors import ParamsError, StoreError
+from rcig.external import spaces
 from rcig.fields import check_name
 from rcig.methods import saved
 from rcig.sets import DistilledSet, card, load
@@ -92,6 +94,9 @@ def check(folder: Path) -> None:
         raise StoreError(f"{whole}: is the folder in which this runs, or one above it; name another folder")
     if whole.exists() and not _is_export(whole):
         raise StoreError(f"{whole}: is there and is not an earlier export; name another folder, or remove it")
+    above = next(path for path in whole.parents if path.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        raise StoreError(f"{folder}: {above} is no folder that can be written to; name another folder")
 
 
 def recorded(name: str, seed: int) -> Accuracy | None:
@@ -124,7 +129,8 @@ def whitening_of(distilled: DistilledSet) -> Whitening | None:
     check_name("dataset", meta["dataset"])
     if not (real.DATA / meta["dataset"] / "whitening.npz").exists():
         return None
-    whitening = real.load_whitening(meta["dataset"])
+    train = partial(real.load_split, meta["dataset"], "train")
+    whitening = spaces.of_set(meta, real.load_whitening(meta["dataset"]), lambda: train()[0].images)
     saved.check_whitening("export", parts, meta, whitening)
     return whitening
 

@@ -144,6 +144,11 @@ class Head:
         made, reads = lock.made(lock.at(self.root)), self.stages[stage].reads - made_there
         known = {path: made.get(path) or elsewhere.md5(self.root / path) for path in sorted(reads)}
         found = {path: md5 for path, md5 in known.items() if md5 is not None and (self.root / path).is_file()}
+        if folders := [path for path in known if (self.root / path).is_dir()]:
+            raise Foreseen(
+                f"{folders[0]}: {stage} reads a folder, which is not sent to another clone; run it here:"
+                f" dvc repro --single-item {stage}"
+            )
         if missing := sorted(known.keys() - found.keys()):
             raise Foreseen(f"{missing[0]}: {stage} needs it and it is not here; `dvc pull`, or `dvc repro` its stage")
         return found

@@ -53,7 +53,9 @@ def pack(head: jobs.Head, wanted: list[str], into: Path, part: int | None, wheel
     into.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
         folder = Path(scratch)
-        tracked = {*jobs.git(head.root, "ls-files", *CODE).splitlines()}
+        # Not links to folders: what they lead to is read by stages of the head alone.
+        committed = jobs.git(head.root, "ls-files", "-z", *CODE).split("\0")
+        tracked = {name for name in committed if name and (head.root / name).is_file()}
         files: dict[str, dict[str, Any]] = {}
         members: dict[str, Path] = {}
         for path, md5 in needs.items():
@@ -73,7 +75,7 @@ def pack(head: jobs.Head, wanted: list[str], into: Path, part: int | None, wheel
             "files": files,
             "packed": {name: elsewhere.md5(path) for name, path in members.items()},
         }
-        with store.atomic_file(into) as opened, tarfile.open(fileobj=opened, mode="w") as archive:
+        with store.atomic_file(into) as opened, tarfile.open(fileobj=opened, mode="w", dereference=True) as archive:
             elsewhere.add(archive, str(packed.PACK), json.dumps(content).encode())
             for name, place in members.items():
                 archive.add(place, name, recursive=False)

@@ -6,6 +6,7 @@ An experiment's settings come, the last of them first, from its own entry, what 
 
 import dataclasses
 import itertools
+import os
 import pkgutil
 import shlex
 import types
@@ -130,8 +131,7 @@ def make(params: Params, root: Path = Path()) -> dict[str, Any]:
 
 def _make(params: Params, root: Path) -> dict[str, Any]:
     for name, dataset in params.datasets.items():
-        _check_source(f"datasets.{name}", name, dataset, root)
-        _check_depth(f"datasets.{name}", dataset)
+        check_dataset(name, dataset, root)
     for name, size in params.sizes.items():
         _check_size(f"sizes.{name}", size)
     experiments = {name: experiment_of(params, name) for name in params.experiments}
@@ -325,6 +325,12 @@ def _loop(where: str, loop: Any, dataset: str, images_per_class: int) -> Any:
     return dict(loop) | {"steps": steps[images_per_class]}
 
 
+def check_dataset(name: str, listed: Listed, root: Path = Path()) -> None:
+    """Raise ParamsError for a dataset whose source or settings the pipeline could not use."""
+    _check_source(f"datasets.{name}", name, listed, root)
+    _check_depth(f"datasets.{name}", listed)
+
+
 def _check_source(where: str, name: str, listed: Listed, root: Path) -> None:
     """Raise ParamsError for a dataset that the catalogue has no images of, or of which it has others."""
     if listed.known:
@@ -342,6 +348,20 @@ def _check_source(where: str, name: str, listed: Listed, root: Path) -> None:
         raise ParamsError(f"{where}.path: {listed.path} lies where the pipeline writes; put the images below inputs/")
     if not (root / listed.path).exists() and not (root / f"{listed.path}.dvc").is_file():
         raise ParamsError(f"{where}.path: no file or folder {listed.path}; correct it, or put the images there")
+    if (link := _linked_folder(root / listed.path)) is not None:
+        raise ParamsError(
+            f"{where}.path: the folder {link.relative_to(root)} is a link, behind which DVC sees no change; copy its"
+            f" images there, or make {listed.path} itself the link"
+        )
+
+
+def _linked_folder(place: Path) -> Path | None:
+    """A folder of classes, or of a part or a class, that is a link; None where there is none."""
+    if not place.is_dir():
+        return None
+    folders = [entry for entry in os.scandir(place) if entry.is_dir()]
+    inside = [entry for folder in folders for entry in os.scandir(folder.path) if entry.is_dir()]
+    return next((Path(entry.path) for entry in (*folders, *inside) if entry.is_symlink()), None)
 
 
 def _check_depth(where: str, dataset: Dataset) -> None:

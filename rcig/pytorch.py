@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import sys
+import unicodedata
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -141,7 +142,10 @@ def real_images(path: str | Path, recipe: dict[str, Any]) -> tuple[np.ndarray, n
 
 
 def _pictures(folder: Path, class_names: list[str], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    found = [[path for path in sorted((folder / name).glob("*")) if path.name[0] != "."] for name in class_names]
+    # Some systems store the letters of a name otherwise than it is written.
+    places = {unicodedata.normalize("NFC", place.name): place for place in folder.iterdir()}
+    inside = [sorted(places[name].glob("*")) if name in places else [] for name in class_names]
+    found = [[path for path in paths if path.name[0] != "."] for paths in inside]
     without = [name for name, paths in zip(class_names, found, strict=True) if not paths]
     if without:
         sys.exit(f"error: {folder}: has no pictures in folders of the names {', '.join(without)}")

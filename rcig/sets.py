@@ -23,6 +23,10 @@ SILENCE = 5
 _SETTINGS = ("settings", "loop", "size", "width", "chunk", "initialisation", "basis", "boost", "hardness")
 
 
+class SeedError(StoreError):
+    """A seed that the set does not have."""
+
+
 class DistilledSet(NamedTuple):
     """A distilled set of one seed, and what is known of it."""
 
@@ -53,9 +57,12 @@ def load(
     for what, given in (("name", name), ("source", source)):
         if not isinstance(given, str | Path):
             raise StoreError(f"load: expected {what} as text, got {given!r}")
+    here = str(source) == "." and revision is None
     if Path(name).suffix == ".npz":
+        if not here:
+            raise StoreError(f"{name}: is the path of a file, which has no source and no revision; leave them out")
         return _read(Path(name), seed)
-    if os.path.exists(Path(name) / "recipe.json"):
+    if here and os.path.exists(Path(name) / "recipe.json"):
         if seed is not None:
             raise StoreError(f"{name}: an export has one set; leave out the seed")
         from rcig import exported  # which needs JAX
@@ -72,7 +79,7 @@ def load(
         try:
             return _read(copy, seed)
         except StoreError as error:
-            raise StoreError(str(error).replace(str(copy), f"{FOLDER}/{name}.npz of {source}")) from None
+            raise type(error)(str(error).replace(str(copy), f"{FOLDER}/{name}.npz of {source}")) from None
 
 
 def card(
@@ -126,7 +133,7 @@ def _read(path: Path, seed: int | None) -> DistilledSet:
     arrays, meta = store.load_distilled(path)
     seeds = meta["seeds"]
     if seed is not None and seed not in seeds:
-        raise StoreError(f"{path}: has no seed {seed}; its seeds are {', '.join(map(str, seeds))}")
+        raise SeedError(f"{path}: has no seed {seed}; its seeds are {', '.join(map(str, seeds))}")
     position = 0 if seed is None else seeds.index(seed)
     images, labels, pixels = (arrays[part][position] for part in ("images", "labels", "pixels"))
     return DistilledSet(images, labels, pixels, meta)

@@ -46,8 +46,17 @@ def demo_params(path: Path) -> dict[str, Any]:
 
 def make_workspace(params: dict[str, Any]) -> None:
     """Copy the pipeline as it stands, with these settings."""
-    for part in ("rcig", "stages", "inputs", "released"):
-        shutil.copytree(part, DEMO / part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("rcig", "stages"):
+        shutil.rmtree(DEMO / part, ignore_errors=True)  # what was renamed or removed must not stay
+        shutil.copytree(part, DEMO / part, ignore=shutil.ignore_patterns("__pycache__"))
+    entries = (*params["datasets"].values(), *params["experiments"].values())
+    for path in {entry[key] for entry in entries for key in ("path", "needs") if key in entry}:
+        if Path(path).is_dir():
+            shutil.rmtree(DEMO / path, ignore_errors=True)
+            shutil.copytree(path, DEMO / path)
+        elif Path(path).exists():  # what stages make is not there yet
+            (DEMO / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, DEMO / path)
     for part in ("dvc.yaml", ".dvcignore"):
         shutil.copy(part, DEMO / part)
     with (DEMO / "params.yaml").open("w") as file:

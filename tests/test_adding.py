@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny import SAMPLE, resolved
 from workspaces import ROOT, sections, yaml
 
 import rcig
-from rcig import plan, planned, strict
-from rcig.data import own
+from rcig import adding, plan, planned, strict
+from rcig.data import looking, own
 from rcig.data.settings import Listed, Own
 from rcig.data.splits import Split, whole
 from rcig.errors import DataError, ParamsError
@@ -140,6 +141,74 @@ def test_a_dataset_is_added_once_and_to_a_block_alone(workspace: Path) -> None:
         rcig.add("spots", "inputs/spots.npz")
 
 
+def test_what_is_edited_meanwhile_stays(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def edited(path: str, given: Any, where: str) -> looking.Decided:
+        Path("params.yaml").write_text(Path("params.yaml").read_text() + "# an edit\n")
+        return looking.decide(path, given, where)
+
+    monkeypatch.setattr(adding, "decide", edited)
+    rcig.add("spots", "inputs/spots.npz")
+    assert Path("params.yaml").read_text().endswith("# an edit\n")
+    assert "spots" in plan.read(planned.PARAMS)[0].datasets
+
+    def taken(path: str, given: Any, where: str) -> looking.Decided:
+        Path("params.yaml").write_text(Path("params.yaml").read_text().replace("  spots: {", "  dots: {"))
+        return looking.decide(path, given, where)
+
+    monkeypatch.setattr(adding, "decide", taken)
+    with pytest.raises(ParamsError, match=r"datasets\.dots is there already"):
+        rcig.add("dots", "inputs/spots.npz")
+
+
+def test_what_the_pipeline_would_refuse_is_not_listed(workspace: Path) -> None:
+    before = Path("params.yaml").read_bytes()
+    Path("results").mkdir()
+    Path("inputs/spots.npz").rename("results/spots.npz")
+    with pytest.raises(ParamsError, match=r"path: results/spots\.npz lies where the pipeline writes"):
+        rcig.add("spots", "results/spots.npz")
+    Path("results/spots.npz").rename("inputs/spots.npz")
+    with pytest.raises(ParamsError, match=r"datasets\.spots\.depth: 9 stages that halve 12 pixels leave none"):
+        rcig.add("spots", "inputs/spots.npz", depth=9)
+    with pytest.raises(ParamsError, match=r"inputs/spots\.npz has 3 classes, not 7; leave classes out"):
+        rcig.add("spots", "inputs/spots.npz", classes=7)
+    images, labels = spots(6)
+    np.savez("inputs/few.npz", images=images, labels=labels)
+    with pytest.raises(ParamsError, match=r"held_out: 0\.2 of every class holds out 0 of 3 training images"):
+        rcig.add("few", "inputs/few.npz")
+    assert Path("params.yaml").read_bytes() == before
+
+
+def test_a_folder_behind_a_link_is_refused_where_dvc_sees_no_change(workspace: Path, tmp_path: Path) -> None:
+    images, labels = spots(60)
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        place = Path("elsewhere" if label == 2 else f"inputs/leaves/{label}")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{i}.png")
+    Path("inputs/leaves/2").symlink_to(Path("elsewhere").resolve())
+    with pytest.raises(ParamsError, match=r"path: the folder inputs/leaves/2 is a link, behind which DVC sees no"):
+        rcig.add("leaves", "inputs/leaves")
+    Path("inputs/leaves").rename("whole")
+    Path("inputs/leaves").mkdir()
+    Path("inputs/leaves/train").symlink_to(Path("whole").resolve())
+    Path("whole/2").unlink()
+    with pytest.raises(ParamsError, match=r"path: the folder inputs/leaves/train is a link"):
+        rcig.add("leaves", "inputs/leaves")
+    Path("inputs/leaves/train").unlink()
+    Path("inputs/leaves").rmdir()
+    Path("inputs/leaves").symlink_to(Path("whole").resolve())
+    rcig.add("leaves", "inputs/leaves")
+    assert plan.read(planned.PARAMS)[0].datasets["leaves"].classes == 2
+
+
+@pytest.mark.parametrize("name", ["101", "leaves"])
+def test_the_lines_to_add_are_of_the_dataset(name: str, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rcig.add(name, "inputs/spots.npz")
+    for line in capsys.readouterr().out.splitlines()[-2:]:
+        ((_, raw),) = yaml.load(line).items()
+        assert raw["dataset"] == name
+    assert name in plan.read(planned.PARAMS)[0].datasets
+
+
 OWN: dict[str, Any] = {"source": "npz", "path": "inputs/spots.npz", "test_fraction": 0.2}
 LISTED = {"resolution": 8, "channels": 1, "classes": 3, "depth": 1, "whitening": "standard", "mirror": False}
 LISTED |= {"l2_rate": 5e-4, "held_out": 0.2}
@@ -194,6 +263,8 @@ def test_a_path_is_distilled_as_its_arrays_are(workspace: Path) -> None:
         rcig.judge(found, on, "inner_adam", width=4).networks for on in (Path("s.npz"), (images[:9], labels[:9]))
     ]
     np.testing.assert_array_equal(*accuracies)
+    same = rcig.distil("./s.npz", dataset={"held_out": 0.1}, **more)
+    assert rcig.judge(same, Path("s.npz"), "inner_adam", width=4).mean == np.mean(accuracies[0])
     with pytest.raises(DataError, match=r"judge: the set was not distilled from inputs/spots\.npz, but s\.npz; give"):
         rcig.judge(found, Path("inputs/spots.npz"), "inner_adam", width=4)
     with pytest.raises(DataError, match=r"labels: those of s\.npz are read there; leave them out"):

@@ -20,7 +20,7 @@ from workspaces import ENVIRONMENT, ROOT, copy_pipeline, read_settings, run, sav
 
 import stages.plan
 from rcig import planned
-from stages import common
+from stages import common, demo
 
 RCIG, RANDOM, STUDY = "mnist_sample-ipc1-rcig", "mnist_sample-ipc1-random_real", "backward_images"
 SCRIPTS = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if "run(main)" in path.read_text())
@@ -425,6 +425,23 @@ def test_a_demo_without_its_dataset(workspace: Path, start: Callable[..., Done])
     refused(start, workspace, 1, "params.yaml: the demo needs the dataset mnist_sample and the experiment", "demo")
     save_settings(workspace, good() | {"experiments": {"x": 3}})
     refused(start, workspace, 1, r"params\.yaml: experiments\.x: expected a mapping", "demo")
+
+
+def test_the_demo_has_what_it_needs_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copy_pipeline(tmp_path / "project"))
+    digits = read_settings()["shared"]["digits"]
+    more = {"mine": digits["mnist_sample-ipc1-rcig"] | {"initialisation": "stored", "needs": "inputs/of mine.npz"}}
+    save_settings(Path(), sections(experiments=digits | more))
+    Path("inputs/of mine.npz").write_text("a set")
+    Path("inputs/photos").symlink_to("nowhere")
+    sheet = Path("rcig/report/sections")
+    for section in ("robustness.py", "robust.py"):  # as it is called first, and then
+        if not (sheet / section).exists():
+            (sheet / "robustness.py").rename(sheet / section)
+        demo.make_workspace(demo.demo_params(Path("params.yaml")))
+    found = {path.name for path in Path("demo", "rcig/report/sections").iterdir()}
+    assert found == {path.name for path in sheet.iterdir() if path.name != "__pycache__"}
+    assert {path.name for path in Path("demo/inputs").iterdir()} == {"none", "of mine.npz"}
 
 
 def as_people_start_it(folder: Path, *command: str, **variables: str) -> Done:

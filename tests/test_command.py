@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_api import spots
+from test_sets import save
 from workspaces import ROOT
 
 import rcig
@@ -112,7 +113,8 @@ def test_what_is_judged_on_what(
     ("arguments", "message"),
     [
         (("show", "nothing.npz"), "nothing.npz: no such file"),
-        (("show", "mine.npz"), "mine.npz: no whole set of ours; one of others is not shown but judged; add --dataset"),
+        (("show", "mine.npz"), "mine.npz: no whole set of ours (mine.npz: "),
+        (("show", "mine.npz"), "one of others is not shown but judged; add --dataset"),
         (
             ("export", "nothing.npz", "set.pt"),
             "set.pt: an export is a folder, whose set.npz every tool reads; name ",
@@ -120,6 +122,8 @@ def test_what_is_judged_on_what(
         (("export", "nothing.npz", "."), "is the folder in which this runs, or one above it; name another folder"),
         (("export", "nothing.npz", "full"), "full: is there and is not an earlier export; name another folder"),
         (("distil", "mine.npz", "full"), "full: is there and is not an earlier export; name another folder"),
+        (("distil", "mine.npz", "text.npz/set"), "text.npz is no folder that can be written to; name another folder"),
+        (("judge", "text.npz"), "text.npz: no whole set of ours (text.npz: "),
         (("distil", "pictures", "pictures/new/set"), "pictures/new/set: lies in pictures, and would be images of it"),
         (("distil", "none.npz", "set"), "none.npz"),
         (("distil", "text.npz", "set"), "text.npz"),
@@ -146,6 +150,15 @@ def test_what_was_foreseen_is_one_line_and_status_1(
     assert line.startswith("error: ")
     assert message in line
     assert sorted(folder.rglob("*")) == before
+
+
+def test_a_seed_that_a_set_lacks_is_said_before_anything_else(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(folder / "set.npz")
+    with pytest.raises(SystemExit):
+        call(monkeypatch, "judge", "set.npz", "--seed", "7")
+    assert capsys.readouterr().err == "error: set.npz: has no seed 7; its seeds are 3, 5\n"
 
 
 @pytest.mark.parametrize("arguments", [(), ("dance",), ("show",), ("export", "x"), ("distil", "a", "b", "--seed", "x")])

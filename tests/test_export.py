@@ -175,6 +175,17 @@ def test_an_export_has_no_seeds_to_choose_from(tmp_path: Path) -> None:
         rcig.load(tmp_path, seed=3)
 
 
+def test_a_place_has_no_other_source_and_no_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rcig.export(a_set(), "digits")
+    assert rcig.load("digits").meta["dataset"] == "digits"
+    for more in ({"source": "nowhere"}, {"revision": "before"}):
+        with pytest.raises(StoreError, match="distilled set 'digits'"):
+            rcig.load("digits", **more)  # type: ignore[arg-type]
+        with pytest.raises(StoreError, match=r"set\.npz: is the path of a file, which has no source and no revision"):
+            rcig.load("digits/set.npz", **more)  # type: ignore[arg-type]
+
+
 def test_a_meta_of_anything_is_no_whitening(tmp_path: Path) -> None:
     distilled = a_set()._replace(whitening=None)
     for mean in ("x", [[0.5]], [0.5, 0.5], None, {"a": 1}):
@@ -271,6 +282,23 @@ def test_the_whitening_of_another_dataset_is_refused(tmp_path: Path, monkeypatch
     with pytest.raises(StoreError, match="its pixels are not its images by the whitening of the dataset"):
         rcig.export(NAME, "out")
     assert not Path("out").exists()
+
+
+def test_a_set_for_the_whitening_of_others_has_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distilled, rng = a_set(3), np.random.default_rng(3)
+    train = rng.integers(0, 256, (300, 8, 8, 3)).astype(np.uint8)
+    theirs = whiten.fit_kornia(train)
+    images = np.asarray(whiten.apply(theirs, distilled.pixels))
+    meta = distilled.meta | {"settings": {"input": "kornia_zca"}}
+    in_a_clone(tmp_path, distilled._replace(images=images, meta=meta), whiten.fit(train, "zca"))
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "artifacts/data/digits"
+    labels = np.arange(300, dtype=np.int32) % 3
+    store.save(folder / "train.npz", store.SPLIT, images=train, labels=labels, class_names=["a", "b", "c"])
+    rcig.export(NAME, "out", seed=5)
+    read = rcig.load("out").whitening
+    assert read is not None
+    np.testing.assert_allclose(read.forward, theirs.forward, rtol=1e-4)
 
 
 def test_mean_and_deviation_are_a_whitening_where_they_are_all(tmp_path: Path) -> None:

@@ -296,6 +296,22 @@ def test_a_stage_whose_files_are_missing_is_no_job(workspace: Path) -> None:
         jobs.Head(workspace).job(DISTILL)
 
 
+def test_a_stage_that_reads_a_folder_says_where_it_can_run(workspace: Path) -> None:
+    page = workspace / "artifacts/data/mnist_sample/train.npz"
+    page.unlink()
+    page.mkdir()
+    with pytest.raises(Foreseen, match=rf"train.npz: {DISTILL} reads a folder.* dvc repro --single-item {DISTILL}"):
+        jobs.Head(workspace).job(DISTILL)
+
+
+def test_an_empty_name_is_no_stage_and_runs_nothing(workspace: Path) -> None:
+    before = (workspace / "dvc.lock").read_bytes()
+    command = ("python", "-m", "stages.cluster", "--one", "", "--return", "result.tar")
+    assert "'': no stage that runs elsewhere" in run(workspace, *command, fails=True)
+    assert (workspace / "dvc.lock").read_bytes() == before
+    assert not (workspace / "result.tar").exists()
+
+
 def test_half_a_clone_is_made_anew(workspace: Path) -> None:
     """Git would take the repository above it."""
     clone = workspace / engines.CLONES / "0"

@@ -272,7 +272,7 @@ def test_pictures_with_a_table(soft: bool, folder: Path) -> None:
     for i in reversed(range(6)):
         (folder / f"{i}.png").write_bytes(picture(i))
         rows.append(f"{i}.png,{CLASSES[i]},{' '.join(map(str, LEARNED[i] + 1 / 3)) if soft else ''}")
-    (folder / "metadata.csv").write_text("\n".join(rows))
+    (folder / "metadata.csv").write_text("\n".join(rows), encoding="utf-8-sig" if soft else "utf-8")
     found = rcig.read(folder, "cifar10")
     np.testing.assert_array_equal(found.pixels, PIXELS[::-1])
     np.testing.assert_allclose(found.labels, (LEARNED if soft else HARD)[::-1], atol=1e-6)

@@ -80,6 +80,21 @@ def test_what_comes_back_is_as_if_it_was_made_here(workspace: Path, there: Path,
     assert ran(workspace, EVALUATE) == []
 
 
+def test_whatever_lies_among_the_inputs_is_carried_or_left(workspace: Path, there: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "note").write_text("of another place")
+    (workspace / "inputs" / "leaves").symlink_to(tmp_path / "elsewhere")
+    (workspace / "inputs" / "note").symlink_to(tmp_path / "elsewhere" / "note")
+    (workspace / "inputs" / "Blätter.txt").write_text("ä")
+    commit(workspace)
+    carried(workspace, there, DISTILL)
+    shutil.rmtree(tmp_path / "elsewhere")
+    assert "1 done, 0 left" in worked(there)
+    assert (there / "inputs" / "note").read_text() == "of another place"
+    assert (there / "inputs" / "Blätter.txt").read_text() == "ä"
+    assert not (there / "inputs" / "leaves").exists()
+
+
 def test_it_comes_in_parts(workspace: Path, there: Path) -> None:
     parts = packs.pack(jobs.Head(workspace), [DISTILL], workspace.parent / "pack.tar", 2**18, [])
     assert len(parts) > 2

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ RATE = 0.01
 
 NUMBERS = """
 import sys
+import unicodedata
 from pathlib import Path
 import numpy as np
 import torch
@@ -120,6 +122,7 @@ def test_network_training_and_whitening_are_ours(tmp_path: Path, channels: int, 
 DRAWS = """
 import json
 import sys
+import unicodedata
 import numpy as np
 import torch
 import pytorch
@@ -169,7 +172,7 @@ def test_rates_initial_weights_batches_and_whitening_by_blocks_are_ours(tmp_path
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real images, six of each class, exported."""
     folder = tmp_path_factory.mktemp("torch") / "spots"
-    rcig.export(rcig.distil(*spots(60, 0), "random_real", 6, class_names=["a", "b", "c"]), folder)
+    rcig.export(rcig.distil(*spots(60, 0), "random_real", 6, class_names=["a", "b", "ä"]), folder)
     return folder
 
 
@@ -205,7 +208,8 @@ def test_the_script_reads_a_folder_of_pictures_as_it_reads_arrays(exported: Path
         pytest.skip("Pillow of this Python cannot be used by that which has PyTorch")
     images, labels = spots(30, 1)
     for i, (image, label) in enumerate(zip(images[..., 0], labels, strict=True)):
-        folder = tmp_path / "real" / "abc"[label]
+        # A letter with its dots as one character of two.
+        folder = tmp_path / "real" / ["a", "b", unicodedata.normalize("NFD", "ä")][label]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image.astype(np.uint16) * 256 if i % 2 else image).save(folder / f"{i:02}.png")
         (folder / ".hidden").touch()
@@ -239,7 +243,7 @@ def test_what_the_script_refuses(exported: Path, tmp_path: Path) -> None:
         "objects.npz": "allow_pickle=False",
         "other.npz": "other.npz: cannot be read (",
         "nowhere": "nowhere: cannot be read (",
-        "none": "has no pictures in folders of the names a, b, c",
+        "none": "has no pictures in folders of the names a, b, ä",
     }.items():
         (line,) = in_torch(exported / "pytorch.py", exported, tmp_path / name, fails=True).splitlines()
         assert message in line

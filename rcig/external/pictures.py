@@ -110,7 +110,7 @@ def _classes(names: Sequence[str], known: list[str]) -> dict[str, int]:
 
 
 def _of_table(table: Path, data: Data) -> tuple[Stored, Stored, Kind | None]:
-    with table.open(newline="", encoding="utf-8") as file:
+    with table.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     if not rows or not {"file_name", "label"} <= rows[0].keys():
         raise ParamsError(f"{table.name}: expected the columns file_name and label; correct it")
