@@ -13,7 +13,6 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +128,8 @@ def whitening_of(distilled: DistilledSet) -> Whitening | None:
     check_name("dataset", meta["dataset"])
     if not (real.DATA / meta["dataset"] / "whitening.npz").exists():
         return None
-    train = partial(real.load_split, meta["dataset"], "train")
-    whitening = spaces.of_set(meta, real.load_whitening(meta["dataset"]), lambda: train()[0].images)
+    own = real.load_whitening(meta["dataset"])
+    whitening = spaces.of_set(meta, own, lambda: real.load_split(meta["dataset"], "train")[0].images)
     saved.check_whitening("export", parts, meta, whitening)
     return whitening
 

@@ -359,7 +359,7 @@ def _linked_folder(place: Path) -> Path | None:
     """A folder of classes, or of a part or a class, that is a link; None where there is none."""
     if not place.is_dir():
         return None
-    folders = [entry for entry in os.scandir(place) if entry.is_dir()]
+    folders = [entry for entry in os.scandir(place) if entry.is_dir() and not entry.name.startswith(".")]
     inside = [entry for folder in folders for entry in os.scandir(folder.path) if entry.is_dir()]
     return next((Path(entry.path) for entry in (*folders, *inside) if entry.is_symlink()), None)
 

@@ -52,8 +52,7 @@ def do(given: argparse.Namespace) -> None:
     for name in given.stages:
         known("stages", "stage", name, head.stages)
     if given.list:
-        for name in engines.ready(head, given.stages):
-            said(name)
+        print("".join(f"{name}\n" for name in engines.ready(head, given.stages)), end="")
     elif given.one is not None:
         engines.perform_here(head.root, head.job(given.one), given.result)
         said(f"{given.result}: result of {given.one}; take it in: python -m stages.cluster --take {given.result}")

@@ -1,8 +1,10 @@
-"""Commands of DVC and git that scripts run."""
+"""What scripts do: commands of DVC and git, and copies."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +33,17 @@ def git(*arguments: str) -> bytes:
     if done.returncode:
         raise Foreseen(f"`git {' '.join(arguments)}`: {' '.join(done.stderr.decode().split())}")
     return done.stdout
+
+
+def copy(paths: Iterable[str], into: Path) -> None:
+    """Copy files and folders of this folder, those that exist; what a folder has lost does not stay there."""
+    for path in paths:
+        if Path(path).is_dir():
+            shutil.rmtree(into / path, ignore_errors=True)
+            shutil.copytree(path, into / path, ignore=shutil.ignore_patterns("__pycache__"))
+        elif Path(path).exists():
+            (into / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, into / path)
 
 
 class Sides(NamedTuple):

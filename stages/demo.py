@@ -3,7 +3,6 @@
 Example: python -m stages.demo
 """
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from ruamel.yaml import YAML
 from rcig import plan, planned
 from rcig.alone import alone
 from rcig.errors import Foreseen
-from stages.commands import dvc
+from stages.commands import copy, dvc
 from stages.common import run
 
 DEMO = Path("demo")
@@ -46,19 +45,10 @@ def demo_params(path: Path) -> dict[str, Any]:
 
 def make_workspace(params: dict[str, Any]) -> None:
     """Copy the pipeline as it stands, with these settings."""
-    for part in ("rcig", "stages"):
-        shutil.rmtree(DEMO / part, ignore_errors=True)  # what was renamed or removed must not stay
-        shutil.copytree(part, DEMO / part, ignore=shutil.ignore_patterns("__pycache__"))
     entries = (*params["datasets"].values(), *params["experiments"].values())
-    for path in {entry[key] for entry in entries for key in ("path", "needs") if key in entry}:
-        if Path(path).is_dir():
-            shutil.rmtree(DEMO / path, ignore_errors=True)
-            shutil.copytree(path, DEMO / path)
-        elif Path(path).exists():  # what stages make is not there yet
-            (DEMO / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, DEMO / path)
-    for part in ("dvc.yaml", ".dvcignore"):
-        shutil.copy(part, DEMO / part)
+    given = {entry[key] for entry in entries for key in ("path", "needs") if key in entry}
+    read = [path for path in sorted(given) if Path(path).parts[0] not in plan.MADE]
+    copy(["rcig", "stages", "dvc.yaml", ".dvcignore", *read], DEMO)
     with (DEMO / "params.yaml").open("w") as file:
         YAML(typ="safe").dump(params, file)
 
