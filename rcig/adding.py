@@ -44,7 +44,7 @@ def add(name: str, path: str | Path, **settings: Any) -> None:
     place = inside(path)
     _read_without(name)
     decided = decide(place, settings, "add")
-    opened, _, listed = decided
+    opened, listed = decided.opened, decided.listed
     if listed.classes != len(opened.class_names):
         raise ParamsError(
             f"add: {place} has {len(opened.class_names)} classes, not {listed.classes}; leave classes out"
@@ -80,7 +80,7 @@ def inside(path: str | Path) -> str:
 
 def found(decided: Decided) -> Iterator[str]:
     """What was seen and what follows from it, line by line."""
-    opened, looked, listed = decided
+    opened, looked, listed, tested = decided
     parts = [np.bincount(one.labels[one.mask], minlength=listed.classes) for one in (opened.train, opened.test)]
     width = max(len("class"), *map(len, opened.class_names))
     yield f"{listed.path}: {listed.source}, {sum(parts[0]):,} training and {sum(parts[1]):,} test images"
@@ -90,7 +90,7 @@ def found(decided: Decided) -> Iterator[str]:
     yield f"sizes, height × width: {_counts(Counter({f'{h} × {w}': n for (h, w), n in looked.sizes.items()}))}"
     yield f"stored as: {_counts(looked.modes)}; {'in colour' if looked.colour else 'without colour'}"
     yield from opened.notes
-    yield f"tested on: {listed.tested_on}"
+    yield f"tested on: {listed.tested_on if tested is None else f'the {tested} part of the source'}"
     if set(looked.sizes) != {(listed.resolution, listed.resolution)}:
         yield f"reduced to {listed.resolution} × {listed.resolution}: the central square, averaged"
     if parts[0].max() > UNBALANCED * parts[0].min():

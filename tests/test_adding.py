@@ -105,6 +105,9 @@ def test_what_it_says(workspace: Path, capsys: pytest.CaptureFixture[str]) -> No
     name, raw = next(iter(yaml.load(entry).items()))
     run = plan.resolve(name, raw, params.datasets, params.sizes).run
     assert (run.dataset, run.method) == ("spots", "rcig")
+    np.savez("inputs/spots.npz", **train, val_images=images[:9], val_labels=labels[:9] + 1)
+    rcig.add("dots", "inputs/spots.npz")
+    assert "tested on: the validation part of the source" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
