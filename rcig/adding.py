@@ -1,24 +1,28 @@
 """The verb `add`: looks at images of your own, decides what the pipeline has to know, and lists them in params.yaml."""
 
 import dataclasses
+import fcntl
 import io
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
 
-from rcig import plan, planned, store
+from rcig import plan, planned, store, strict
 from rcig.data.catalogue import SOURCES
 from rcig.data.looking import Decided, decide
 from rcig.data.settings import Dataset, Listed, Own
 from rcig.data.splits import held_out_mask
 from rcig.errors import DataError, ParamsError
-from rcig.fields import check_name
+from rcig.fields import check_name, shown
 
 SHOWN = 10
 """sizes and names that are printed, at most"""
@@ -38,13 +42,13 @@ def add(name: str, path: str | Path, **settings: Any) -> None:
 
     >>> rcig.add("leaves", "inputs/leaves", resolution=64)
     """
-    check_name("add", name)
+    check_name("add", strict.convert(str, name, "add.name"))
     if name in SOURCES:
         raise ParamsError(f"add: {name} is the name of a known dataset; give images of your own another")
     place = inside(path)
     _read_without(name)
     decided = decide(place, settings, "add")
-    opened, _, listed = decided
+    opened, listed = decided.opened, decided.listed
     if listed.classes != len(opened.class_names):
         raise ParamsError(
             f"add: {place} has {len(opened.class_names)} classes, not {listed.classes}; leave classes out"
@@ -53,10 +57,31 @@ def add(name: str, path: str | Path, **settings: Any) -> None:
     held_out_mask(opened.train.labels[opened.train.mask], listed.held_out)
     line = entry(name, listed)
     print(*found(decided), sep="\n")
-    # Read anew, as it may have been edited while the images were looked at.
-    params, content = _read_without(name)
-    store.atomic_write(planned.PARAMS, with_line(content.decode(), line))
+    params = _list(name, line)
     print(f"listed in {planned.PARAMS}:", f"  {line}", *following(name, params.sizes), sep="\n")
+
+
+def _list(name: str, line: str) -> plan.Params:
+    """Write the line into params.yaml as it is now, and not as it was before the images were looked at."""
+    with _alone():
+        while True:
+            params, content = _read_without(name)
+            text = with_line(content.decode(), line)
+            if planned.PARAMS.read_bytes() == content:  # else an editor has saved it meanwhile
+                store.atomic_write(planned.PARAMS, text)
+                return params
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """No other `add` writes the params.yaml of this folder until the block ends, where the file system has locks."""
+    folder = os.open(planned.PARAMS.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _read_without(name: str) -> tuple[plan.Params, bytes]:
@@ -69,6 +94,8 @@ def _read_without(name: str) -> tuple[plan.Params, bytes]:
 
 def inside(path: str | Path) -> str:
     """The path as params.yaml has it. Raises DataError for one outside of the current folder."""
+    if not isinstance(path, str | Path):
+        raise DataError(f"add.path: expected the path of a file or a folder, got {shown(path)}")
     whole, here = Path(os.path.abspath(path)), Path.cwd()
     if whole == here or not whole.is_relative_to(here):
         raise DataError(
@@ -80,7 +107,7 @@ def inside(path: str | Path) -> str:
 
 def found(decided: Decided) -> Iterator[str]:
     """What was seen and what follows from it, line by line."""
-    opened, looked, listed = decided
+    opened, looked, listed, tested = decided
     parts = [np.bincount(one.labels[one.mask], minlength=listed.classes) for one in (opened.train, opened.test)]
     width = max(len("class"), *map(len, opened.class_names))
     yield f"{listed.path}: {listed.source}, {sum(parts[0]):,} training and {sum(parts[1]):,} test images"
@@ -90,7 +117,7 @@ def found(decided: Decided) -> Iterator[str]:
     yield f"sizes, height × width: {_counts(Counter({f'{h} × {w}': n for (h, w), n in looked.sizes.items()}))}"
     yield f"stored as: {_counts(looked.modes)}; {'in colour' if looked.colour else 'without colour'}"
     yield from opened.notes
-    yield f"tested on: {listed.tested_on}"
+    yield f"tested on: {listed.tested_on if tested is None else f'the {tested} part of the source'}"
     if set(looked.sizes) != {(listed.resolution, listed.resolution)}:
         yield f"reduced to {listed.resolution} × {listed.resolution}: the central square, averaged"
     if parts[0].max() > UNBALANCED * parts[0].min():
@@ -123,22 +150,34 @@ def entry(name: str, listed: Listed) -> str:
 def with_line(content: str, line: str) -> str:
     """A params.yaml with one more line at the end of `datasets`; all else stays as it is, byte for byte.
 
-    Raises ParamsError where `datasets` is not written as a block, one dataset below the other.
+    Raises ParamsError where it would then say anything else than before and that entry: where `datasets` is no block,
+    one dataset below the other, or the block is another section's too.
     """
+    yaml = YAML(typ="safe", pure=True)
+    with suppress(YAMLError, KeyError):
+        text = _inserted(content, line)
+        before, added, after = (yaml.load(one) for one in (content, line, text))
+        if after == before | {"datasets": before["datasets"] | added}:
+            return text
+    raise ParamsError(
+        f"{planned.PARAMS}: datasets is no block; write one dataset a line below it, and this one: {line}"
+    )
+
+
+def _inserted(content: str, line: str) -> str:
+    """The line below the last one of `datasets`, indented as the first dataset; the content alone where none is."""
     listed = YAML().load(content)
-    block = listed["datasets"]
-    lines = content.splitlines(keepends=True)
-    if block is None or not len(block) or block.fa.flow_style():
-        raise ParamsError(
-            f"{planned.PARAMS}: datasets is no block; write one dataset a line below it, and this one: {line}"
-        )
-    starts = [listed.lc.key(key)[0] for key in listed] + [len(lines)]
+    block, lines = listed["datasets"], content.splitlines(keepends=True)
+    if not block.lc.data:
+        return content
+    starts = [row for row, *_ in listed.lc.data.values()] + [len(lines)]
     end = min(start for start in starts if start > listed.lc.key("datasets")[0])
-    while not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#"):
+    while re.match(r"\s*(#|$)|\.\.\.", lines[end - 1]):
         end -= 1
     if not lines[end - 1].endswith("\n"):
         lines[end - 1] += "\n"
-    return "".join([*lines[:end], " " * block.lc.col + f"{line}\n", *lines[end:]])
+    _, column, *_ = next(iter(block.lc.data.values()))
+    return "".join([*lines[:end], " " * column + f"{line}\n", *lines[end:]])
 
 
 def following(name: str, sizes: Iterable[str]) -> Iterator[str]:

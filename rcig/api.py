@@ -105,7 +105,7 @@ def _on_disk(path: str | Path, labels: Any, given: Mapping[str, Any], folder: Pa
     """The training images at a path, which stay in a file of the folder and are read when they are looked at."""
     if labels is not None:
         raise DataError(f"labels: those of {path} are read there; leave them out")
-    opened, looked, listed = decide(str(Path(path)), given, "dataset")
+    opened, looked, listed, _ = decide(str(Path(path)), given, "dataset")
     if looked.broken:
         raise DataError(own.unreadable(str(path), looked.broken))
     train = own.reading(opened, listed.resolution, listed.channels).train
@@ -119,7 +119,8 @@ def _on_disk(path: str | Path, labels: Any, given: Mapping[str, Any], folder: Pa
 def described(images: np.ndarray, labels: np.ndarray, given: Mapping[str, Any] = {}) -> Dataset:
     """What is known of uint8 images (n, h, w, c) and class numbers (n,), with what is given over what is found.
 
-    Colour images are whitened by ZCA and used with their mirror images, grey ones by mean and deviation alone.
+    Colour images are whitened by ZCA, by blocks where 64 divides a side above 64, and used with their mirror images,
+    grey ones by mean and deviation alone.
     """
     _, side, _, channels = images.shape
     found = usual(side, channels, int(labels.max()) + 1)

@@ -8,8 +8,9 @@ import numpy as np
 
 from rcig import strict, whiten
 from rcig.data import real, splits
+from rcig.errors import ParamsError
 from rcig.external.arrays import Data
-from rcig.fields import NOT_NEGATIVE, check_name
+from rcig.fields import NOT_NEGATIVE, check_name, shown
 from rcig.methods import external
 from rcig.sets import DistilledSet
 
@@ -29,7 +30,9 @@ def read(path: str | Path, dataset: str, *, seed: int = 0, **settings: Any) -> D
     >>> theirs.images.shape, theirs.meta["settings"]["learned_rate"]
     ((100, 32, 32, 3), 0.018)
     """
-    check_name("read.dataset", dataset)
+    if not isinstance(path, str | Path):
+        raise ParamsError(f"read.path: expected the path of a file or a folder, got {shown(path)}")
+    check_name("read.dataset", strict.convert(str, dataset, "read.dataset"))
     given = strict.parse(external.Settings, settings, "read")
     seed = strict.convert(Annotated[int, NOT_NEGATIVE], seed, "read.seed")
     train, class_names = real.load_split(dataset, "train")

@@ -1,5 +1,8 @@
 """The verb `add`: what it writes into params.yaml, what it says, what it refuses."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +61,8 @@ def test_one_line_is_added_and_all_others_stay_as_they_are(workspace: Path) -> N
         "datasets: # of mine\n  a: {X}\n  # nothing more\n\nsizes: {}\n",
         "sizes: {}\ndatasets:\n  a: {X}",
         "datasets:\n  a:\n    {Y}\n\n# the sizes\nsizes: {}\n",
+        "datasets: &all # of mine\n  a: {X}\nsizes: {}\n",
+        "sizes: {}\ndatasets:\n  <<: {b: {X}}\n  a: {X}\n# the end\n...\n",
     ],
 )
 def test_wherever_the_datasets_stand(text: str, workspace: Path) -> None:
@@ -105,6 +110,9 @@ def test_what_it_says(workspace: Path, capsys: pytest.CaptureFixture[str]) -> No
     name, raw = next(iter(yaml.load(entry).items()))
     run = plan.resolve(name, raw, params.datasets, params.sizes).run
     assert (run.dataset, run.method) == ("spots", "rcig")
+    np.savez("inputs/spots.npz", **train, val_images=images[:9], val_labels=labels[:9] + 1)
+    rcig.add("dots", "inputs/spots.npz")
+    assert "tested on: the validation part of the source" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -121,9 +129,11 @@ def test_what_it_says(workspace: Path, capsys: pytest.CaptureFixture[str]) -> No
         ("x", ".", DataError, "expected a path inside of this folder"),
         ("x", "/", DataError, "expected a path inside of this folder"),
         ("x", "inputs/gone", DataError, "inputs/gone: expected a folder of images, .* got nothing"),
+        ("x", 3, DataError, r"add\.path: expected the path of a file or a folder, got 3"),
+        (3, "inputs/spots.npz", ParamsError, r"add\.name: expected text, got 3"),
     ],
 )
-def test_what_cannot_be_added(name: str, path: str, error: type[Exception], message: str, workspace: Path) -> None:
+def test_what_cannot_be_added(name: Any, path: Any, error: type[Exception], message: str, workspace: Path) -> None:
     before = Path("params.yaml").read_bytes()
     with pytest.raises(error, match=message):
         rcig.add(name, path)
@@ -136,9 +146,21 @@ def test_a_dataset_is_added_once_and_to_a_block_alone(workspace: Path) -> None:
         rcig.add("spots", "inputs/spots.npz")
     with pytest.raises(ParamsError, match=r"add\.resolutoin: unknown key 'resolutoin'"):
         rcig.add("more", "inputs/spots.npz", resolutoin=3)
-    Path("params.yaml").write_text("".join(f"{name}: {{}}\n" for name in sections()))
-    with pytest.raises(ParamsError, match=r"datasets is no block; write .* and this one: spots: \{source: npz"):
-        rcig.add("spots", "inputs/spots.npz")
+    empty = "".join(f"{name}: {{}}\n" for name in sections())
+    some = str(sections()["datasets"]["mnist_sample"]).replace("'", "").replace("False", "false")
+    shared = f"shared:\n  mine: &mine\n    mnist_sample: {some}\n"
+    for text in (
+        empty,
+        shared + empty.replace("datasets: {}", "datasets: *mine"),
+        shared + empty.replace("datasets: {}", "datasets:\n  <<: *mine"),
+        empty.replace("datasets: {}", f"datasets: {{mnist_sample: {some}}}"),
+        empty.replace("datasets: {}\n", "") + f"<<: {{datasets: {{mnist_sample: {some}}}}}\n",
+        empty.replace("datasets: {}", f"datasets: &all\n  mnist_sample: {some}") + "shared: *all\n",
+    ):
+        Path("params.yaml").write_text(text)
+        with pytest.raises(ParamsError, match=r"datasets is no block; write .* and this one: spots: \{source: npz"):
+            rcig.add("spots", "inputs/spots.npz")
+        assert Path("params.yaml").read_text() == text
 
 
 def test_what_is_edited_meanwhile_stays(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +180,35 @@ def test_what_is_edited_meanwhile_stays(workspace: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(adding, "decide", taken)
     with pytest.raises(ParamsError, match=r"datasets\.dots is there already"):
         rcig.add("dots", "inputs/spots.npz")
+
+
+def test_what_is_saved_while_the_line_is_put_in_stays(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_in = adding.with_line
+
+    def saved(content: str, line: str) -> str:
+        if "# saved" not in content:
+            Path("params.yaml").write_text(content + "# saved\n")
+        return put_in(content, line)
+
+    monkeypatch.setattr(adding, "with_line", saved)
+    rcig.add("spots", "inputs/spots.npz")
+    assert Path("params.yaml").read_text().endswith("# saved\n")
+    assert "spots" in plan.read(planned.PARAMS)[0].datasets
+
+
+def test_who_adds_at_once_adds_one_after_the_other(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_in, together = adding.with_line, threading.Barrier(2)
+
+    def waiting(content: str, line: str) -> str:
+        with suppress(threading.BrokenBarrierError):
+            together.wait(1)  # for another one that has read the same content
+        return put_in(content, line)
+
+    monkeypatch.setattr(adding, "with_line", waiting)
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda name: rcig.add(name, "inputs/spots.npz"), ["spots", "dots"]))
+    assert together.broken
+    assert {"spots", "dots"} <= plan.read(planned.PARAMS)[0].datasets.keys()
 
 
 def test_what_the_pipeline_would_refuse_is_not_listed(workspace: Path) -> None:

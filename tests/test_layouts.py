@@ -413,6 +413,18 @@ def test_settings_that_are_none(given: dict[str, Any], folder: Path) -> None:
         rcig.read(folder / "set.npz", "cifar10", **given)
 
 
+@pytest.mark.parametrize(
+    ("path", "dataset", "message"),
+    [
+        (None, "cifar10", r"read\.path: expected the path of a file or a folder, got None"),
+        ("set.npz", Path("cifar10"), r"read\.dataset: expected text, got PosixPath\('cifar10'\)"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(path: Any, dataset: Any, message: str, folder: Path) -> None:
+    with pytest.raises(ParamsError, match=message):
+        rcig.read(path, dataset)
+
+
 def ridge(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights and bias of the least squares, of the smallest norm."""
     design = np.hstack([x.reshape(len(x), -1), np.ones((len(x), 1))])

@@ -270,6 +270,8 @@ def test_grey_that_is_stored_as_colour_is_grey_and_colour_said_to_be_grey_is_ref
     with pytest.raises(DataError, match=r"p train: train/a10/7\.png is in colour, channels says 1; give channels: 3"):
         read(own.open_dataset(Own("folder", "p"), 9, 1).train)
     assert looking.decide("p", {}, "x").listed.channels == 3
+    with pytest.raises(DataError, match="p: has images in colour, channels says 1; leave channels out"):
+        looking.decide("p", {"channels": 1}, "x")
 
 
 def test_a_test_part_that_is_drawn_is_the_same_fraction_of_every_class_and_always_the_same(here: Path) -> None:
@@ -409,6 +411,47 @@ def test_what_is_decided_of_images(here: Path) -> None:
     given = decided((9, 9), resolution=5, depth=1, test_fraction=0.4)
     assert (given.resolution, given.test_fraction) == (5, 0.4)
     assert dataclasses.replace(given, resolution=9, depth=1, test_fraction=0.2) == grey
+    for resolution, depth in ((32, 3), (64, 4), (128, 5)):
+        assert decided((9, 9), resolution=resolution).depth == depth
+    assert decided((9, 9), resolution=64, depth=2).depth == 2, "as given"
+    for shape, channels, expected in (((9, 9), 3, ("zca", True)), ((9, 9), 1, ("standard", False))):
+        listed = decided(shape, channels=channels)
+        assert (listed.whitening, listed.mirror) == expected
+    kinds = {side: decided((9, 9, 3), resolution=side).whitening for side in (64, 96, 128, 192)}
+    assert kinds == {64: "zca", 96: "zca", 128: "zca_checkerboard", 192: "zca_checkerboard"}
+    assert decided((9, 9), resolution=128).whitening == "standard"
+    with pytest.raises(ParamsError, match=r"x\.resolution: expected a whole number, got '64'"):
+        decided((9, 9), resolution="64")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("a", ""), "x: a class has no name; label its images, or leave them out"),
+        (("a", " "), "x: a class has no name"),
+        (("a", " a", "b"), "x: 2 classes are called 'a', spaces around it apart; rename all but one"),
+        (("a", "caf\udce9"), r"x: 'caf\\udce9' is not UTF-8; rename it"),
+    ],
+)
+def test_classes_that_nobody_could_tell_apart_or_write_are_refused(
+    names: tuple[str, ...], message: str, here: Path
+) -> None:
+    Path("x").mkdir()
+    images, rows = pixels(24)[0], []
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(f"x/{i}.png")
+        rows.append({"file_name": f"{i}.png", "label": names[i % len(names)]})
+    Path("x/metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match=message):
+        looking.decide("x", {}, "x")
+
+
+@pytest.mark.parametrize("file", ["train/a2/caf\udce9.png", "train/a2/caf\udce9.txt", "caf\udce9/1.png"])
+def test_files_whose_names_are_not_utf8_are_refused(file: str, photos: Path) -> None:
+    (photos / file).parent.mkdir(exist_ok=True)
+    shutil.copy(photos / "train/a2/0.png", photos / file)
+    with pytest.raises(DataError, match=r"photos: '.*caf\\udce9.*' is not UTF-8; rename it"):
+        looking.decide("photos", {}, "x")
 
 
 FLOATS = "expected train_images as uint8 .*, got float64 .*astype"

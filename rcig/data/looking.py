@@ -3,20 +3,23 @@
 import dataclasses
 import hashlib
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from rcig import strict
+from rcig import strict, whiten
 from rcig.data import own as sources
 from rcig.data import readers
 from rcig.data.own import Opened
 from rcig.data.settings import Listed, Own
 from rcig.errors import DataError
+from rcig.fields import shown
 
 TEST_FRACTION = 0.2
 """of a source without a test part"""
@@ -46,6 +49,8 @@ class Decided(NamedTuple):
     """without what cannot be read"""
     looked: Looked
     listed: Listed
+    tested: str | None
+    """the part of the source that is tested on; None where it is drawn"""
 
 
 def decide(path: str, given: Mapping[str, Any], where: str) -> Decided:
@@ -53,23 +58,41 @@ def decide(path: str, given: Mapping[str, Any], where: str) -> Decided:
 
     Raises DataError for a source that cannot be used, ParamsError that begins with `where` for settings.
     """
-    said = {"source": readers.guess(Path(path))} | dict(given) | {"path": path}
+    said = strict.given(Listed, {"source": readers.guess(Path(path))} | dict(given) | {"path": path}, where)
     own = strict.parse(Own, {key: value for key, value in said.items() if key in _OF_OWN}, where)
     found = sources.find(own)
-    if own.test_fraction is None and sources.tested_part(found) is None:
+    tested = sources.tested_part(found) if own.test_fraction is None else None
+    if own.test_fraction is None and tested is None:
         own = dataclasses.replace(own, test_fraction=TEST_FRACTION)
     opened = sources.settle(own, found)
+    _check_names(path, opened)
     looked = look(opened)
     if not looked.sizes:
         raise DataError(sources.unreadable(path, looked.broken))
+    if looked.colour and said.get("channels") == 1:
+        raise DataError(f"{path}: has images in colour, channels says 1; leave channels out, or make the images grey")
     if looked.broken:
         own = dataclasses.replace(own, leave_out=(*own.leave_out, *looked.broken))
         opened = sources.settle(own, found)
-    listed = strict.parse(Listed, _usual(opened, looked) | dict(given) | dataclasses.asdict(own), where)
-    return Decided(opened, looked, listed)
+    listed = strict.parse(Listed, _usual(opened, looked, said) | said | dataclasses.asdict(own), where)
+    return Decided(opened, looked, listed, tested)
 
 
 _OF_OWN = {one.name for one in dataclasses.fields(Own)}
+
+
+def _check_names(path: str, opened: Opened) -> None:
+    """Raise DataError for classes that nobody could tell apart, and for names that no text file can hold."""
+    called = Counter(name.strip() for name in opened.class_names)
+    if "" in called:
+        raise DataError(f"{path}: a class has no name; label its images, or leave them out")
+    name, count = called.most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{path}: {count} classes are called {shown(name)}, spaces around it apart; rename all but one")
+    examples = (one.examples.name(i) for one in (opened.train, opened.test) for i in range(len(one.labels)))
+    for name in chain([path], opened.class_names, examples, map(str, Path(path).rglob("*"))):
+        if re.search("[\ud800-\udfff]", name):
+            raise DataError(f"{path}: {shown(name)} is not UTF-8; rename it")
 
 
 def look(opened: Opened) -> Looked:
@@ -96,12 +119,14 @@ def look(opened: Opened) -> Looked:
     return looked
 
 
-def _usual(opened: Opened, looked: Looked) -> dict[str, Any]:
+def _usual(opened: Opened, looked: Looked, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is usual for images of the resolution and the channels that are given, else of those that are found."""
     sides = sorted(min(size) for size in looked.sizes.elements())
     same = len(looked.sizes) == 1 and all(height == width for height, width in looked.sizes)
     side = sides[0] if same and sides[0] <= LARGEST else min(USUAL, sides[len(sides) // 2])
     fewest = np.bincount(opened.train.labels[opened.train.mask]).min()
-    return usual(side, 3 if looked.colour else 1, len(opened.class_names)) | {"held_out": 0.1 if fewest >= FEW else 0.2}
+    resolution, channels = given.get("resolution", side), given.get("channels", 3 if looked.colour else 1)
+    return usual(resolution, channels, len(opened.class_names)) | {"held_out": 0.1 if fewest >= FEW else 0.2}
 
 
 def usual(resolution: int, channels: int, classes: int) -> dict[str, Any]:
@@ -111,11 +136,18 @@ def usual(resolution: int, channels: int, classes: int) -> dict[str, Any]:
         "channels": channels,
         "classes": classes,
         "depth": depth(resolution),
-        "whitening": "standard" if channels == 1 else "zca",
+        "whitening": whitening(resolution, channels),
         "mirror": channels > 1,
         "l2_rate": 5e-4,
         "held_out": 0.1,
     }
+
+
+def whitening(resolution: int, channels: int) -> str:
+    """The kind of rcig.whiten: for colour ZCA, by blocks where an image is several of them, as it else needs 60 GB."""
+    if channels == 1:
+        return "standard"
+    return "zca" if resolution % whiten.BLOCK or resolution == whiten.BLOCK else "zca_checkerboard"
 
 
 def depth(resolution: int) -> int:
