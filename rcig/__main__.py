@@ -10,7 +10,7 @@ from typing import Any
 
 import rcig
 from rcig import store
-from rcig.entry import end, guarded
+from rcig.entry import guarded
 from rcig.errors import ParamsError, StoreError
 from rcig.fields import NAME, shown
 from rcig.sets import DistilledSet, SeedError, card
@@ -31,7 +31,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
-        end("stopped; the same command starts anew", 130)
+        print("error: stopped; the same command starts anew", file=sys.stderr, flush=True)
+        os._exit(130)  # as threads of JAX still compute, and crash where Python ends in order
 
 
 def add(given: argparse.Namespace) -> None:

@@ -204,6 +204,7 @@ def test_what_is_stopped_ends_in_one_line_and_leaves_nothing(
     (folder / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))
     monkeypatch.setattr("rcig.data.sources.write", write)
+    monkeypatch.setattr(os, "_exit", sys.exit)
     before, handler = sorted(folder.rglob("*")), signal.getsignal(signal.SIGTERM)
     try:
         with pytest.raises(SystemExit) as ended:
