@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import rcig
 from rcig import store
 from rcig.entry import guarded
 from rcig.errors import ParamsError, StoreError
+from rcig.fields import NAME, shown
 from rcig.sets import DistilledSet, SeedError, card
 
 SET = "name of a distilled set, or path of its .npz file or of an export"
@@ -21,12 +23,16 @@ REAL = "folder of a folder for each class, .npz file or local Hugging Face datas
 def main() -> None:
     """What the command line asks for. Wrong arguments end it with status 2, a foreseen error with one line and 1."""
     given = _parser().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         guarded(given.verb, given)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has stopped, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("error: stopped; the same command starts anew", file=sys.stderr, flush=True)
+        os._exit(130)  # as threads of JAX still compute, and crash where Python ends in order
 
 
 def add(given: argparse.Namespace) -> None:
@@ -42,7 +48,12 @@ def distil(given: argparse.Namespace) -> None:
         raise StoreError(f"{folder}: lies in {source}, and would be images of it; name another folder")
     numbers = {"images_per_class": given.images_per_class, "steps": given.steps, "width": given.width}
     distilled = rcig.distil(given.path, method=given.method, **numbers, seed=given.seed)
-    rcig.export(distilled, given.folder)
+    try:
+        rcig.export(distilled, given.folder)
+    except Exception as error:  # whatever it is, the set took its time
+        kept = exporting.keep(distilled, folder)
+        command = shlex.join(["python", "-m", "rcig", "export", str(kept), "FOLDER"])
+        raise StoreError(f"{folder}: could not be written ({error}); the set is in {kept}, try {command}") from error
     command = shlex.join(["python", "-m", "rcig", "judge", given.folder])
     print(f"{folder}: {len(distilled.images)} images; see how good they are: {command}")
 
@@ -50,6 +61,11 @@ def distil(given: argparse.Namespace) -> None:
 def judge(given: argparse.Namespace) -> None:
     from rcig.api import YOURS  # which needs JAX
 
+    if given.dataset is not None and not NAME.fullmatch(given.dataset):
+        raise ParamsError(
+            f"--dataset: expected the name of a dataset, got {shown(given.dataset)}; leave it out for a set that was"
+            " distilled from there, or list the images by `python -m rcig add`"
+        )
     distilled = _ours_or_theirs(given)
     own = distilled.meta.get("own", {}).get("path")
     if given.dataset is None and own is None and distilled.meta["dataset"] == YOURS:
@@ -65,12 +81,15 @@ def judge(given: argparse.Namespace) -> None:
 def _ours_or_theirs(given: argparse.Namespace) -> DistilledSet:
     """A distilled set of ours, or one that others have published where the file is no set of ours."""
     said = {name: value for name in ("space", "labels") if (value := getattr(given, name)) is not None}
+    if said and given.dataset is None:
+        raise ParamsError(f"{given.set}: --space and --labels are for a set of others, whose dataset is needed; {FIX}")
     why = ""
     try:
         if not said:
             return rcig.load(given.set, seed=given.seed)
     except StoreError as error:
-        if isinstance(error, SeedError) or not Path(given.set).exists():
+        of_seed = isinstance(error, SeedError) or (given.seed is not None and Path(given.set, "recipe.json").exists())
+        if of_seed or not Path(given.set).exists():
             raise
         why = f" ({error})"
     if given.dataset is None:
@@ -92,7 +111,7 @@ def show(given: argparse.Namespace) -> None:
             f"{given.set}: no whole set of ours ({error}); one of others is not shown but judged; {FIX}"
         ) from None
     summary = Path("results/distill") / given.set / "summary.json"
-    print(card(distilled, store.load_json(summary) if summary.exists() else None))
+    print(card(distilled, store.load_json(summary) if exporting.is_of_set("distill", given.set, summary) else None))
     accuracy = exporting.recorded(given.set, distilled.meta["seeds"][0])
     if accuracy is not None:
         print(f"Test accuracy {_percent(accuracy)}")
