@@ -16,7 +16,7 @@ from rcig.sets import DistilledSet, SeedError, card
 
 SET = "name of a distilled set, or path of its .npz file or of an export"
 FIX = "add --dataset NAME to `python -m rcig judge`"
-REAL = "folder of a folder for each class, .npz file or local Hugging Face dataset, see docs/datasets.md"
+REAL = "folder of a folder for each class, .npz file or local Hugging Face dataset, see docs/your-images.md"
 
 
 def main() -> None:
@@ -158,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         "measure the test accuracy of networks that are trained on a set alone",
         "judge mnist-ipc1-rcig-gpu --width 32",
     )
-    option("set", metavar="SET", help=f"{SET}; or path of a set that others have published, see docs/methods.md")
+    option("set", metavar="SET", help=f"{SET}; or path of a set that others have published, see docs/other-sets.md")
     option("--dataset", metavar="NAME", help="a dataset prepared in this folder (default: the set's)")
     option("--space", help="of the images of a set of others, where it does not say it")
     option("--labels", help="likewise, what its labels are")
