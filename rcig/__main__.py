@@ -11,11 +11,12 @@ import rcig
 from rcig import store
 from rcig.entry import guarded
 from rcig.errors import ParamsError, StoreError
+from rcig.fields import NAME, shown
 from rcig.sets import DistilledSet, SeedError, card
 
 SET = "name of a distilled set, or path of its .npz file or of an export"
 FIX = "add --dataset NAME to `python -m rcig judge`"
-REAL = "folder of a folder for each class, .npz file or local Hugging Face dataset, see docs/datasets.md"
+REAL = "folder of a folder for each class, .npz file or local Hugging Face dataset, see docs/your-images.md"
 
 
 def main() -> None:
@@ -27,6 +28,9 @@ def main() -> None:
     except BrokenPipeError:  # whoever reads has stopped, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("error: stopped; the same command starts anew", file=sys.stderr, flush=True)
+        os._exit(130)  # as threads of JAX still compute, and crash where Python ends in order
 
 
 def add(given: argparse.Namespace) -> None:
@@ -42,7 +46,12 @@ def distil(given: argparse.Namespace) -> None:
         raise StoreError(f"{folder}: lies in {source}, and would be images of it; name another folder")
     numbers = {"images_per_class": given.images_per_class, "steps": given.steps, "width": given.width}
     distilled = rcig.distil(given.path, method=given.method, **numbers, seed=given.seed)
-    rcig.export(distilled, given.folder)
+    try:
+        rcig.export(distilled, given.folder)
+    except Exception as error:  # whatever it is, the set took its time
+        kept = exporting.keep(distilled, folder)
+        command = shlex.join(["python", "-m", "rcig", "export", str(kept), "FOLDER"])
+        raise StoreError(f"{folder}: could not be written ({error}); the set is in {kept}, try {command}") from error
     command = shlex.join(["python", "-m", "rcig", "judge", given.folder])
     print(f"{folder}: {len(distilled.images)} images; see how good they are: {command}")
 
@@ -50,6 +59,11 @@ def distil(given: argparse.Namespace) -> None:
 def judge(given: argparse.Namespace) -> None:
     from rcig.api import YOURS  # which needs JAX
 
+    if given.dataset is not None and not NAME.fullmatch(given.dataset):
+        raise ParamsError(
+            f"--dataset: expected the name of a dataset, got {shown(given.dataset)}; leave it out for a set that was"
+            " distilled from there, or list the images by `python -m rcig add`"
+        )
     distilled = _ours_or_theirs(given)
     own = distilled.meta.get("own", {}).get("path")
     if given.dataset is None and own is None and distilled.meta["dataset"] == YOURS:
@@ -65,12 +79,15 @@ def judge(given: argparse.Namespace) -> None:
 def _ours_or_theirs(given: argparse.Namespace) -> DistilledSet:
     """A distilled set of ours, or one that others have published where the file is no set of ours."""
     said = {name: value for name in ("space", "labels") if (value := getattr(given, name)) is not None}
+    if said and given.dataset is None:
+        raise ParamsError(f"{given.set}: --space and --labels are for a set of others, whose dataset is needed; {FIX}")
     why = ""
     try:
         if not said:
             return rcig.load(given.set, seed=given.seed)
     except StoreError as error:
-        if isinstance(error, SeedError) or not Path(given.set).exists():
+        of_seed = isinstance(error, SeedError) or (given.seed is not None and Path(given.set, "recipe.json").exists())
+        if of_seed or not Path(given.set).exists():
             raise
         why = f" ({error})"
     if given.dataset is None:
@@ -92,7 +109,7 @@ def show(given: argparse.Namespace) -> None:
             f"{given.set}: no whole set of ours ({error}); one of others is not shown but judged; {FIX}"
         ) from None
     summary = Path("results/distill") / given.set / "summary.json"
-    print(card(distilled, store.load_json(summary) if summary.exists() else None))
+    print(card(distilled, store.load_json(summary) if exporting.is_of_set("distill", given.set, summary) else None))
     accuracy = exporting.recorded(given.set, distilled.meta["seeds"][0])
     if accuracy is not None:
         print(f"Test accuracy {_percent(accuracy)}")
@@ -141,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         "measure the test accuracy of networks that are trained on a set alone",
         "judge mnist-ipc1-rcig-gpu --width 32",
     )
-    option("set", metavar="SET", help=f"{SET}; or path of a set that others have published, see docs/methods.md")
+    option("set", metavar="SET", help=f"{SET}; or path of a set that others have published, see docs/other-sets.md")
     option("--dataset", metavar="NAME", help="a dataset prepared in this folder (default: the set's)")
     option("--space", help="of the images of a set of others, where it does not say it")
     option("--labels", help="likewise, what its labels are")

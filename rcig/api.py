@@ -1,9 +1,11 @@
 """The verbs for arrays: distil a set of your own images, and judge any set. The pipeline's stages do not use them."""
 
 import dataclasses
+import hashlib
 import math
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +20,7 @@ from rcig.data.looking import decide, depth, usual
 from rcig.data.settings import Dataset, Own
 from rcig.errors import DataError, ParamsError
 from rcig.external import spaces
-from rcig.fields import NOT_NEGATIVE, build, check_name, shown
+from rcig.fields import NAME, NOT_NEGATIVE, build, shown
 from rcig.judging.evaluate import Evaluate, by_protocol
 from rcig.judging.subject import Judged, Subject
 from rcig.methods import saved
@@ -57,7 +59,8 @@ def distil(
     """A distilled set of uint8 images (n, h, w, c) or (n, h, w), square, and their class numbers (n,) from 0 on.
 
     In place of arrays `images` may be a path, without labels: a folder of folders of classes, an .npz file, a local
-    Hugging Face dataset or a prepared one of tensorflow-datasets, see docs/your-images.md. Its test part is not used.
+    Hugging Face dataset or a prepared one of tensorflow-datasets, see docs/your-images.md. Its test part is not
+    trained on. What is left out there, and test images that are training images too, are warned of.
 
     `steps` outer steps by networks of that `width`. `settings` are the method's, see its file in rcig/methods;
     `experiment` has more of an experiment's, as in params.yaml: {"loop": {"batch_size": 64}, "basis": 9}; `dataset`
@@ -108,11 +111,18 @@ def _on_disk(path: str | Path, labels: Any, given: Mapping[str, Any], folder: Pa
     opened, looked, listed, _ = decide(str(Path(path)), given, "dataset")
     if looked.broken:
         raise DataError(own.unreadable(str(path), looked.broken))
-    train = own.reading(opened, listed.resolution, listed.channels).train
+    again = [f"{looked.duplicates} test images are training images too, pixel by pixel"] if looked.duplicates else []
+    for note in [*opened.notes, *again]:
+        warnings.warn(f"{path}: {note}", stacklevel=3)
+    train, test, _ = own.reading(opened, listed.resolution, listed.channels)
     sources.write(folder / "train.npz", train, opened.class_names)
     arrays = store.load(folder / "train.npz", store.SPLIT)
     split = splits.Split(arrays["images"], arrays["labels"])
-    origin = {"own": dataclasses.asdict(listed.own), "own_parts": own.digest(listed.own, opened)}
+    origin = {
+        "own": dataclasses.asdict(listed.own),
+        "own_parts": own.digest(listed.own, opened),
+        "own_test": _content(test.chunks()),
+    }
     return Yours(split, opened.class_names, listed.dataset, origin)
 
 
@@ -162,8 +172,8 @@ def judge(
     `on`: the name of a dataset that the pipeline has prepared in this folder; test images and class numbers as for
     `distil`; or, as a Path, the images on disk that the set was distilled from. The last two are whitened as it was.
 
-    Raises DataError for images of another shape or more classes, ParamsError for an unknown protocol and where the
-    whitening is not known, and StoreError where it is another one.
+    Raises DataError for images of another shape or more classes and for a source whose test images have changed since,
+    ParamsError for an unknown protocol and where the whitening is not known, and StoreError where it is another one.
 
     >>> rcig.judge(distilled, (test_images, test_labels), width=32).mean
     0.87
@@ -176,7 +186,10 @@ def judge(
     classes, shape, meta = distilled.labels.shape[1], distilled.images.shape[1:], distilled.meta
     train: Callable[[], splits.Split] | None = None
     if isinstance(on, str):
-        check_name("judge.on", on)
+        if not NAME.fullmatch(on):
+            raise ParamsError(
+                f"judge: expected on to be the name of a dataset, got {shown(on)}; a path is given as Path({on!r})"
+            )
         test, _ = real.load_split(on, "test")
         train = partial(_train, on)
         whitening = distilled.whitening
@@ -219,13 +232,24 @@ def _test_part(path: Path, meta: Mapping[str, Any], shape: tuple[int, ...]) -> s
         raise DataError(f"judge: the set was not distilled from {path}, but {said.get('path', 'arrays')}; give that")
     there = build(Own, said)
     opened = own.settle(there, own.find(there))
-    if own.digest(there, opened) != meta.get("own_parts"):
+    chunks = list(own.reading(opened, shape[0], shape[2]).test.chunks())
+    found = _content(chunks)
+    # Sets that were distilled before it was noted do not say what the test part was.
+    if own.digest(there, opened) != meta.get("own_parts") or found != meta.get("own_test", found):
         raise DataError(
             f"judge: {path} has other images or classes than when the set was distilled, which may be tested on what"
             " they were trained on; distil it again, or give test images as arrays"
         )
-    test = own.reading(opened, shape[0], shape[2]).test
-    return splits.Split(*(np.concatenate(arrays) for arrays in zip(*test.chunks(), strict=True)))
+    return splits.Split(*(np.concatenate(arrays) for arrays in zip(*chunks, strict=True)))
+
+
+def _content(chunks: Iterable[splits.Split]) -> str:
+    """16 digits that name the images and labels of a part, read piece by piece."""
+    content = hashlib.sha256()
+    for chunk in chunks:
+        for array in chunk:
+            content.update(array.tobytes())
+    return content.hexdigest()[:16]
 
 
 def _train(dataset: str) -> splits.Split:

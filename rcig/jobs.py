@@ -21,11 +21,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
 from dvc.dependency import ParamsDependency
-from dvc.exceptions import NotDvcRepoError
+from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.fs import localfs
 from dvc.repo import Repo
 
-from rcig import elsewhere, lock, planned, store
+from rcig import elsewhere, lock, packed, planned, store
 from rcig.elsewhere import versions
 from rcig.errors import Foreseen, ParamsError, StoreError
 from rcig.machines import Resources
@@ -80,12 +80,18 @@ class Head:
     """A clone whose stages are to be made."""
 
     def __init__(self, root: Path = Path(), resources: Mapping[str, Resources] | None = None) -> None:
-        """`resources`: of stages, by name; those that it leaves out take one core."""
+        """`resources`: of stages, by name; those that it leaves out take one core.
+
+        Raises Foreseen where the folder is no clone, or DVC cannot read its files.
+        """
         self.root, self.resources = root.resolve(), resources or {}
         try:
             self.repo = Repo(str(self.root), _wait_for_lock=True)
+            found = self.repo.index.stages
         except NotDvcRepoError:
             raise Foreseen(f"{self.root}: no clone of the project; run from its folder") from None
+        except DvcException as error:
+            raise Foreseen(f"{error}; mend it, restore it by git, or `python -m stages.merge` after a merge") from None
         self.stages = {
             str(stage.name): Stage(
                 str(stage.cmd),
@@ -93,7 +99,7 @@ class Head:
                 {_path(out): bool(out.use_cache) for out in stage.outs},
                 {_path(dep): list(dep.params) for dep in stage.deps if isinstance(dep, ParamsDependency)},
             )
-            for stage in self.repo.index.stages
+            for stage in found
             if stage.cmd
         }
         self._makers = {path: name for name, one in self.stages.items() for path in one.makes}
@@ -254,7 +260,8 @@ class Head:
             )
 
     def plan(self) -> dict[str, Any]:
-        return dict(json.loads((self.root / planned.PLAN).read_bytes()))
+        """The content of plan.json. Raises StoreError where it is missing or damaged."""
+        return store.load_json(self.root / planned.PLAN)
 
 
 def _write(file: Path, archive: tarfile.TarFile, entry: lock.Entry, root: Path) -> None:
@@ -320,7 +327,9 @@ def has(clone: Path, commit: str) -> bool:
 
 
 def git(folder: Path, *arguments: str, fails: bool = False) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    """What git prints; bytes that are no text are as Python has them in paths."""
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, errors="surrogateescape", check=False)
     if done.returncode and not fails:
         raise Foreseen(f"`git {' '.join(arguments[:2])}` in {folder}: {' '.join(done.stderr.split())}")
     return done.stdout.rstrip()
@@ -336,7 +345,7 @@ def _pairs(versions: Mapping[str, str]) -> str:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[tuple[tarfile.TarFile, dict[str, Any]]]:
-    """The archive and the header of a result. Raises StoreError where the file is none."""
+    """The archive and the header of a result. Raises StoreError where the file is none, Foreseen for that of a pack."""
     if not file.is_file() or not tarfile.is_tarfile(file):
         what = "no file of a result" if file.exists() else "no such file"
         raise StoreError(f"{file}: {what}; name what `python -m stages.cluster --one STAGE --return FILE` has written")
@@ -349,6 +358,8 @@ def _header(file: Path, archive: tarfile.TarFile) -> dict[str, Any]:
     try:
         first, *members = archive.getmembers()
         opened = archive.extractfile(first)
+        if first.name == packed.CONTENT:
+            raise Foreseen(f"{file}: of a pack; take it in: python -m stages.unpack {file}")
         if first.name != elsewhere.HEADER or first.size > elsewhere.LARGEST or opened is None:
             raise ValueError(f"begins with {first.name}")
         header: dict[str, Any] = json.loads(opened.read())

@@ -7,6 +7,7 @@ environment.
 """
 
 import glob
+import itertools
 import json
 import shutil
 import tarfile
@@ -24,6 +25,8 @@ CODE = ("rcig", "stages", "params.yaml", "plan.json", "dvc.yaml", "inputs", "pyp
 """what a pack takes from its commit"""
 Release = Callable[[Path, Path], None]
 """makes a released set of the file of a set and of its folder of results"""
+DIGITS = 2
+"""of the number of a part, at least"""
 NOT_THERE = ("preprocess", "describe")
 """stages that read what only the head has: benchmarks as they were downloaded"""
 
@@ -33,7 +36,8 @@ def pack(head: jobs.Head, wanted: list[str], into: Path, part: int | None, wheel
 
     Stages that follow none of each other start in the order in which they are wanted.
 
-    Raises ParamsError for stages that cannot run there, and the errors of `Head.job`.
+    Parts of an earlier pack of that name give way. Raises ParamsError for stages that cannot run there, StoreError for
+    a file that one would take for a part, and the errors of `Head.job`.
     """
     for name in wanted:
         known("stages", "stage", name, head.stages)
@@ -46,6 +50,7 @@ def pack(head: jobs.Head, wanted: list[str], into: Path, part: int | None, wheel
     for wheel in wheels:
         if wheel.suffix != ".whl" or not wheel.is_file():
             raise ParamsError(f"{wheel}: no wheel; `python -m pip download --no-deps` makes one of a package")
+    earlier = set() if part is None else _parts(into)
     commit = head.commit(ordered)
     made_there = {path for name in ordered for path in head.stages[name].makes}
     needs = {path: md5 for name in ordered for path, md5 in head.needs(name, made_there).items()}
@@ -79,7 +84,12 @@ def pack(head: jobs.Head, wanted: list[str], into: Path, part: int | None, wheel
             elsewhere.add(archive, str(packed.PACK), json.dumps(content).encode())
             for name, place in members.items():
                 archive.add(place, name, recursive=False)
-    return [into] if part is None else _split(into, part)
+    if part is None:
+        return [into]
+    made = _split(into, part)
+    for old in earlier.difference(made):
+        old.unlink()
+    return made
 
 
 def unpack(head: jobs.Head, files: Iterable[Path], release: Release | None) -> Iterator[str]:
@@ -94,7 +104,7 @@ def unpack(head: jobs.Head, files: Iterable[Path], release: Release | None) -> I
             with _opened(file) as (archive, begun):
                 for member in archive.getmembers()[1:]:
                     try:
-                        yield from _taken(head, archive, member, begun, release)
+                        yield from _taken(head, file, archive, member, begun, release)
                     except Foreseen as error:
                         wrong.append(str(error))
         except Foreseen as error:
@@ -131,28 +141,24 @@ def _opened(file: Path) -> Iterator[tuple[tarfile.TarFile, Mapping[str, str]]]:
 
 def _taken(
     head: jobs.Head,
+    file: Path,
     archive: tarfile.TarFile,
     member: tarfile.TarInfo,
     begun: Mapping[str, str],
     release: Release | None,
 ) -> Iterator[str]:
-    content: Any = archive.extractfile(member)
     if packed.CHECKPOINT.fullmatch(member.name):
         here = elsewhere.md5(head.root / member.name)
         if here in (None, begun.get(member.name)):  # where that one went on from
+            content: Any = archive.extractfile(member)
             store.atomic_write(head.root / member.name, content.read())
             yield f"{member.name}: kept; the run goes on from it"
         else:
             yield f"{member.name}: left out, as there is another one here; remove that to take this one"
         return
-    clones = head.root / engines.CLONES
-    clones.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=clones) as scratch:
-        result = Path(scratch) / "result.tar"
-        with result.open("wb") as copy:
-            shutil.copyfileobj(content, copy)
+    with _copied(head, file, archive, member) as result:
         if release is not None:
-            yield from _released(head, result, Path(scratch), release)
+            yield from _released(head, result, release)
             return
         (taken,) = head.take([result])
         if isinstance(taken, Foreseen):
@@ -160,7 +166,24 @@ def _taken(
         yield taken.said
 
 
-def _released(head: jobs.Head, result: Path, folder: Path, release: Release) -> Iterator[str]:
+@contextmanager
+def _copied(head: jobs.Head, file: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[Path]:
+    """A member in a scratch folder of its own. What is foreseen of it there names the file that it came in."""
+    clones = head.root / engines.CLONES
+    clones.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=clones) as scratch:
+        result, content = Path(scratch) / "result.tar", archive.extractfile(member)
+        with result.open("wb") as copy:
+            shutil.copyfileobj(content, copy)  # type: ignore[arg-type]
+        try:
+            yield result
+        except Foreseen as error:
+            given = f"{file}: {member.name}"
+            raise Foreseen(str(error).replace(str(result), given).replace(scratch, given)) from None
+
+
+def _released(head: jobs.Head, result: Path, release: Release) -> Iterator[str]:
+    folder = result.parent
     taken = head.extract(result, folder)
     stage, _, name = taken.stage.partition("@")
     if stage == "distill":
@@ -184,12 +207,24 @@ def _checkpoints(head: jobs.Head, names: list[str]) -> list[Path]:
     return [path for path in found if any(packed.is_of(path, name) for name in names)]
 
 
+def _parts(file: Path) -> set[Path]:
+    """The parts of a pack of that name that are there: numbered from 0 on, in as many digits.
+
+    Raises StoreError for a file with another number.
+    """
+    numbered = {one for one in file.parent.glob(f"{glob.escape(file.name)}.*") if one.suffix[1:].isdecimal()}
+    found: set[Path] = set()
+    for digits in {width for one in numbered if (width := len(one.suffix) - 1) >= DIGITS}:
+        run = (file.with_name(f"{file.name}.{number:0{digits}}") for number in itertools.count())
+        found.update(itertools.takewhile(numbered.__contains__, run))
+    if other := sorted(numbered - found):
+        raise StoreError(f"{other[0]}: no part of a pack, and `cat {file.name}.*` would read it as one; move it away")
+    return found
+
+
 def _split(file: Path, size: int) -> list[Path]:
     """Files of at most so many bytes in place of one, numbered behind its name, in the order of their names."""
-    for old in file.parent.glob(f"{glob.escape(file.name)}.*"):
-        if old.suffix[1:].isdecimal():  # of another pack of this name
-            old.unlink()
-    digits = max(2, len(str(-(-file.stat().st_size // size) - 1)))
+    digits = max(DIGITS, len(str(-(-file.stat().st_size // size) - 1)))
     parts: list[Path] = []
     with file.open("rb") as whole:
         while content := whole.read(size):

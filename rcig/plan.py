@@ -1,7 +1,7 @@
 """From params.yaml to a plan: for every stage and each of its members the settings in force and what its code means.
 
-An experiment's settings come, the last of them first, from its own entry, what makes its method that method, its size
-(for this method, for all methods of one file), its method's presets, and the defaults in the code.
+A setting of an experiment is that of the first of these that gives it: its own entry, what makes its method that
+method, its size (for this method, for all methods of one file), its method's presets, and the defaults in the code.
 """
 
 import dataclasses

@@ -9,7 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from rcig import plan, planned
+from rcig import engines, plan, planned
 from rcig.alone import alone
 from rcig.errors import Foreseen
 from stages.commands import copy, dvc
@@ -17,11 +17,14 @@ from stages.common import run
 
 DEMO = Path("demo")
 DATASET = "mnist_sample"
-FIRST = "mnist_sample-ipc1-rcig"
-"""what there is to look at while one waits is made first"""
+FIRST = "mnist_sample-ipc1-rcig"  # what there is to look at while one waits is made first
 
 
 def main() -> None:
+    engines.stoppable(make)
+
+
+def make() -> None:
     start, params = time.time(), demo_params(planned.PARAMS)
     with alone(DEMO, "make demo"):
         make_workspace(params)
@@ -30,8 +33,7 @@ def main() -> None:
         print(f"while the set is distilled, {DEMO}/previews/{FIRST}.png shows it", flush=True)
         for targets in ([f"distill@{FIRST}"], []):
             dvc("repro", *targets, folder=DEMO, fix="`make demo` goes on where it stopped")
-    print(f"\ndone in {(time.time() - start) / 60:.1f} minutes; open {DEMO}/reports/index.html")
-    print(f"every number: {DEMO}/reports/results.csv")
+    print(f"\ndone in {(time.time() - start) / 60:.1f} minutes; open {DEMO}/reports/index.html, beside results.csv")
 
 
 def demo_params(path: Path) -> dict[str, Any]:
@@ -44,13 +46,14 @@ def demo_params(path: Path) -> dict[str, Any]:
 
 
 def make_workspace(params: dict[str, Any]) -> None:
-    """Copy the pipeline as it stands, with these settings."""
+    """Copy the pipeline as it stands, with these settings. Raises Foreseen where a file that it reads is not here."""
     entries = (*params["datasets"].values(), *params["experiments"].values())
     given = {entry[key] for entry in entries for key in ("path", "needs") if key in entry}
     read = [path for path in sorted(given) if Path(path).parts[0] not in plan.MADE]
+    if missing := [path for path in read if not Path(path).exists()]:
+        raise Foreseen(f"{missing[0]}: the demo needs it and it is not here; fetch it: dvc pull {missing[0]}")
     copy(["rcig", "stages", "dvc.yaml", ".dvcignore", *read], DEMO)
-    with (DEMO / "params.yaml").open("w") as file:
-        YAML(typ="safe").dump(params, file)
+    YAML(typ="safe").dump(params, DEMO / "params.yaml")
 
 
 def settings_of(dataset: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,12 @@ Example: python -m stages.release artifacts/distilled/mnist_sample-ipc1-rcig.npz
 """
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from rcig import store
+from rcig import elsewhere, lock, store
 from rcig.errors import StoreError
 from rcig.run.distil import OF_ITS_MAKER
 from stages.common import run
@@ -26,7 +27,10 @@ def main(path: str, results: str) -> None:
 
 
 def release(path: Path, results: Path) -> None:
-    """Write the released set of a file and of the folder of its results. Raises StoreError where they do not fit."""
+    """Write the released set of a file and of the folder of its results.
+
+    Raises StoreError where they do not fit, and where another set of that name could not be had back.
+    """
     arrays, meta = store.load_distilled(path)
     try:
         curve = (results / "curve.csv").read_text("utf-8")
@@ -42,8 +46,21 @@ def release(path: Path, results: Path) -> None:
     summary |= {"arrays": store.digest(arrays, store.LEARNED), "curve": curve}
     arrays["meta"] = np.asarray(json.dumps(meta | {"record": summary}, sort_keys=True))
     target = RELEASED / path.name
+    if target.exists() and not (is_pinned(target) or has_arrays(target, summary["arrays"])):
+        raise StoreError(f"{target}: is another set that is not pinned; pin it (dvc add {target}), rename or remove it")
     store.save(target, store.DISTILLED, **arrays)
     print(f"{target}: {meta['method']} on {meta['dataset']}; pin it: dvc add {target}")
+
+
+def is_pinned(path: Path) -> bool:
+    """Whether DVC has kept what lies there."""
+    return lock.pins([path.with_name(f"{path.name}.dvc")]) == {path: elsewhere.md5(path)}
+
+
+def has_arrays(path: Path, digest: str) -> bool:
+    with suppress(StoreError):
+        return store.digest(store.load(path, store.DISTILLED), store.LEARNED) == digest
+    return False
 
 
 if __name__ == "__main__":

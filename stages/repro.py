@@ -5,12 +5,17 @@ Example: python -m stages.repro
 
 from pathlib import Path
 
+from rcig import engines
 from rcig.alone import alone
 from stages.commands import dvc
 from stages.common import run
 
 
 def main() -> None:
+    engines.stoppable(make)
+
+
+def make() -> None:
     with alone(Path(), "make repro"):
         dvc("pull", "--allow-missing", fix="mend it and run `make repro` again")
         dvc("repro", "--allow-missing", fix="`make repro` goes on where it stopped")

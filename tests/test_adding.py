@@ -305,14 +305,13 @@ def test_a_known_dataset_needs_no_source_and_an_unknown_one_a_path(workspace: Pa
 
 def test_a_path_is_distilled_as_its_arrays_are(workspace: Path) -> None:
     images, labels = spots(60)
-    np.savez("s.npz", train_images=images, train_labels=labels, test_images=images[:9], test_labels=labels[:9])
+    others, numbers = spots(9, 1)
+    np.savez("s.npz", train_images=images, train_labels=labels, test_images=others, test_labels=numbers)
     more: dict[str, Any] = {"steps": 2, "width": 4, "experiment": {"loop": {"batch_size": 16}}}
     found = rcig.distil("s.npz", dataset={"held_out": 0.1}, **more)
     expected = rcig.distil(images, labels, **more)
     np.testing.assert_array_equal(found.images, expected.images)
-    accuracies = [
-        rcig.judge(found, on, "inner_adam", width=4).networks for on in (Path("s.npz"), (images[:9], labels[:9]))
-    ]
+    accuracies = [rcig.judge(found, on, "inner_adam", width=4).networks for on in (Path("s.npz"), (others, numbers))]
     np.testing.assert_array_equal(*accuracies)
     same = rcig.distil("./s.npz", dataset={"held_out": 0.1}, **more)
     assert rcig.judge(same, Path("s.npz"), "inner_adam", width=4).mean == np.mean(accuracies[0])
@@ -321,9 +320,26 @@ def test_a_path_is_distilled_as_its_arrays_are(workspace: Path) -> None:
     with pytest.raises(DataError, match=r"labels: those of s\.npz are read there; leave them out"):
         rcig.distil("s.npz", labels)
     arrays = dict(np.load("s.npz"))
-    np.savez("s.npz", **arrays, class_names=np.array(["c", "b", "a"]))
-    with pytest.raises(DataError, match=r"judge: s\.npz has other images or classes than when the set was distilled"):
-        rcig.judge(found, Path("s.npz"), "inner_adam", width=4)
+    for changed in ({"class_names": np.array(["c", "b", "a"])}, {"test_images": others[::-1]}):
+        np.savez("s.npz", **arrays | changed)
+        with pytest.raises(DataError, match=r"judge: s\.npz has other images or classes than when the set was dist"):
+            rcig.judge(found, Path("s.npz"), "inner_adam", width=4)
+
+
+def test_distilling_a_path_warns_of_what_adding_it_prints(workspace: Path) -> None:
+    for part, seed in (("train", 0), ("test", 1)):
+        for i, (image, label) in enumerate(zip(*spots(30, seed), strict=True)):
+            path = Path("inputs/photos") / part / str(label) / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    Path("inputs/photos/test/0/0.png").write_bytes(Path("inputs/photos/train/0/0.png").read_bytes())
+    Path("inputs/photos/train/0/notes.txt").touch()
+    with pytest.warns(UserWarning, match=r"^inputs/photos: ") as warned:
+        rcig.distil("inputs/photos", method="random_real")
+    assert [str(one.message).removeprefix("inputs/photos: ") for one in warned] == [
+        "left out: 1 .txt",
+        "1 test images are training images too, pixel by pixel",
+    ]
 
 
 def test_images_that_were_trained_on_are_known_where_the_test_part_is_drawn_anew(workspace: Path) -> None:

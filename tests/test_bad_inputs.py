@@ -20,6 +20,7 @@ from workspaces import ENVIRONMENT, ROOT, copy_pipeline, read_settings, run, sav
 
 import stages.plan
 from rcig import planned
+from rcig.errors import Foreseen
 from stages import common, demo
 
 RCIG, RANDOM, STUDY = "mnist_sample-ipc1-rcig", "mnist_sample-ipc1-random_real", "backward_images"
@@ -442,6 +443,10 @@ def test_the_demo_has_what_it_needs_and_nothing_else(tmp_path: Path, monkeypatch
     found = {path.name for path in Path("demo", "rcig/report/sections").iterdir()}
     assert found == {path.name for path in sheet.iterdir() if path.name != "__pycache__"}
     assert {path.name for path in Path("demo/inputs").iterdir()} == {"none", "of mine.npz"}
+    Path("inputs/of mine.npz").rename("elsewhere.npz")
+    Path("inputs/of mine.npz.dvc").write_text("outs: [{path: of mine.npz, md5: 0}]")
+    with pytest.raises(Foreseen, match=r"inputs/of mine\.npz: the demo needs it and it is not here; .* dvc pull"):
+        demo.make_workspace(demo.demo_params(Path("params.yaml")))
 
 
 def as_people_start_it(folder: Path, *command: str, **variables: str) -> Done:

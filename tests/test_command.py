@@ -3,15 +3,19 @@
 import importlib.metadata
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_api import spots
-from test_sets import save
+from test_export import a_set, in_a_clone
+from test_sets import NAME, save
 from workspaces import ROOT
 
 import rcig
@@ -52,6 +56,9 @@ def test_from_images_to_accuracy(
     shown = capsys.readouterr().out
     assert "yours, 2 per class, distilled by frepo" in shown
     assert "None" not in shown
+    rcig.export(same, "set", Accuracy.of(np.array([0.5, 0.7]), "loo2023", 4))
+    call(monkeypatch, "show", "set")
+    assert "Test accuracy 60.0 ± 14.1 % (2 networks of width 4, loo2023)" in capsys.readouterr().out
     call(monkeypatch, "export", "set", "again")
     assert "again: exported" in capsys.readouterr().out
     assert (folder / "again" / "set.npz").read_bytes() == (folder / "set" / "set.npz").read_bytes()
@@ -102,6 +109,9 @@ def test_what_is_judged_on_what(
         (("theirs.pt", "--space", "ours"), "add --dataset NAME"),
         (("nothing.npz", "--dataset", "digits"), "no such file"),
         (("ours",), "was distilled from arrays, which are kept nowhere; add --dataset NAME"),
+        (("ours", "--space", "bytes"), "ours: --space and --labels are for a set of others, whose dataset is needed; "),
+        (("own", "--dataset", "inputs/leaves"), "expected the name of a dataset, got 'inputs/leaves'; leave it out"),
+        (("ours", "--seed", "1"), "error: ours: an export has one set; leave out the seed\n"),
     ):
         with pytest.raises(SystemExit) as ended:
             call(monkeypatch, "judge", *arguments)
@@ -159,6 +169,63 @@ def test_a_seed_that_a_set_lacks_is_said_before_anything_else(
     with pytest.raises(SystemExit):
         call(monkeypatch, "judge", "set.npz", "--seed", "7")
     assert capsys.readouterr().err == "error: set.npz: has no seed 7; its seeds are 3, 5\n"
+
+
+def test_a_set_that_cannot_be_written_where_it_was_to_be_lies_beside_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = rcig.distil(*spots(60, 0), "random_real")
+    capsys.readouterr()
+
+    def distil(*_: object, **__: object) -> DistilledSet:
+        (folder / "set").mkdir()
+        (folder / "set" / "mine.txt").touch()
+        return made
+
+    monkeypatch.setattr(rcig, "distil", distil, raising=False)
+    with pytest.raises(SystemExit) as ended:
+        call(monkeypatch, "distil", "mine.npz", "set")
+    assert ended.value.code == 1
+    (kept,) = folder.glob("set-*")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: set: could not be written (")
+    assert f"; the set is in {kept}, " in line
+    np.testing.assert_array_equal(rcig.load(kept).images, made.images)
+
+
+def test_what_is_stopped_ends_in_one_line_and_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    (folder / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))
+    monkeypatch.setattr("rcig.data.sources.write", write)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(SystemExit) as ended:
+        call(monkeypatch, "distil", "mine.npz", "set")
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "error: stopped; the same command starts anew\n"
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_set_of_a_clone_is_shown_with_its_results(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distilled = a_set(3)
+    assert distilled.whitening is not None
+    in_a_clone(folder, distilled, distilled.whitening)
+    known = ("| machine | a box |", "Test accuracy 25.0 ± 0.0 % (2 networks of width 64, loo2023)")
+    call(monkeypatch, "show", NAME)
+    shown = capsys.readouterr().out
+    assert all(words in shown for words in known)
+    rcig.export(distilled, NAME)
+    call(monkeypatch, "show", NAME)
+    shown = capsys.readouterr().out
+    assert not any(words in shown for words in known)
 
 
 @pytest.mark.parametrize("arguments", [(), ("dance",), ("show",), ("export", "x"), ("distil", "a", "b", "--seed", "x")])

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from PIL import Image
 from test_sets import META, NAME, arrays
 
 import rcig
-from rcig import exported, exporting, rows, sets, store, whiten
+from rcig import elsewhere, exported, exporting, lock, rows, sets, store, whiten
 from rcig.api import Accuracy
-from rcig.errors import ParamsError, StoreError
+from rcig.errors import DataError, Foreseen, ParamsError, StoreError
 from rcig.sets import DistilledSet
 
 
@@ -123,10 +124,71 @@ def test_an_export_that_fails_leaves_the_earlier_one(tmp_path: Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(exporting, "card", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StoreError, match=r"/out: no room to write it \(No space left on device\); make some"):
         rcig.export(DistilledSet(*(part[:1] for part in distilled[:3]), *distilled[3:]), out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
+def test_a_full_disk_is_said_of_the_folder_that_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, *_: object, **__: object) -> None:
+        raise StoreError(f"{path}: no room to write it")
+
+    monkeypatch.setattr(store, "save", full)
+    with pytest.raises(StoreError, match=f"^{tmp_path}/out/set.npz: no room to write it$"):
+        rcig.export(a_set(), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_set_that_cannot_be_exported_is_kept_with_its_whitening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: bool
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(exporting.tempfile, "tempdir", str(tmp_path / "temporary"))
+    distilled, place = a_set(), tmp_path if room else tmp_path / "none"
+    kept = exporting.keep(distilled, place / "out")
+    assert kept.parent == (tmp_path if room else tmp_path / "temporary")
+    rcig.export(kept, tmp_path / "again")
+    read = rcig.load(tmp_path / "again")
+    np.testing.assert_array_equal(read.images, distilled.images)
+    assert read.whitening is not None
+    assert read.meta == META
+    monkeypatch.setattr(exporting, "_save_arrays", lambda *_: (_ for _ in ()).throw(StoreError("no room")))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StoreError, match=r"no room for the set beside it, nor in .*temporary; make some"):
+        exporting.keep(distilled, place / "out")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_class_name_that_is_no_text_is_written(tmp_path: Path) -> None:
+    names = ["\udcff", "\udcfe", "\udcfd"]
+    rcig.export(a_set()._replace(meta=META | {"class_names": names}), tmp_path / "out")
+    assert "\\udcff" in (tmp_path / "out" / "metadata.csv").read_text()
+    assert rcig.load(tmp_path / "out").meta["class_names"] == names
+
+
+WRONG: list[tuple[tuple[Any, ...], dict[str, int], type[Foreseen], str]] = [
+    ((a_set(), None), {}, StoreError, "export: expected folder as text or a Path, got None"),
+    ((a_set(), "out", 0.87), {}, ParamsError, "export: expected accuracy as rcig.judge returns it, got 0.87"),
+    ((a_set(), "out"), {"seed": 5}, ParamsError, "export: a set has one seed; leave it out"),
+    ((a_set(5), "out"), {}, DataError, "export: images of 5 channels, a PNG has 4 at most; save them by numpy.savez"),
+]
+
+
+@pytest.mark.parametrize(("given", "more", "error", "message"), WRONG)
+def test_what_cannot_be_exported(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: tuple[Any, ...],
+    more: dict[str, int],
+    error: type[Foreseen],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=f"^{message}$"):
+        rcig.export(*given, **more)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r=", "\n@"])
@@ -224,6 +286,14 @@ def test_a_recipe_says_what_was_expected_of_which_networks(tmp_path: Path) -> No
     assert "width=16" in card
     rcig.export(distilled, tmp_path / "out", Accuracy.of(np.array([0.5]), "loo2023", 16))
     assert store.load_json(tmp_path / "out" / "recipe.json")["expected"]["deviation"] is None
+    rcig.export(tmp_path / "out", tmp_path / "again")
+    assert (tmp_path / "again" / "recipe.json").read_bytes() == (tmp_path / "out" / "recipe.json").read_bytes()
+    assert (tmp_path / "again" / "README.md").read_bytes() == (tmp_path / "out" / "README.md").read_bytes()
+    store.save_json(tmp_path / "again" / "recipe.json", {"expected": {"accuracy": 0.5}})
+    with pytest.raises(
+        StoreError, match=r"recipe\.json: does not say what accuracy to expect, but .*; export it again"
+    ):
+        rcig.export(tmp_path / "again", tmp_path / "third")
     rcig.export(distilled, tmp_path / "out")
     assert store.load_json(tmp_path / "out" / "recipe.json")["expected"] is None
     with pytest.raises(ParamsError, match=r"the recipe is that of loo2023, the accuracy of reference; judge by it"):
@@ -231,7 +301,7 @@ def test_a_recipe_says_what_was_expected_of_which_networks(tmp_path: Path) -> No
 
 
 def in_a_clone(folder: Path, distilled: DistilledSet, whitening: whiten.Whitening) -> None:
-    """The set of seed 5 under its name, its dataset's whitening, and what its networks reached."""
+    """The set of seed 5 under its name, its dataset's whitening, what its networks reached, and dvc.lock of it all."""
     meta = {key: value for key, value in distilled.meta.items() if key not in ("mean", "std")}
     parts = {
         name: np.stack([part, part]) for name, part in zip(("images", "labels", "pixels"), distilled, strict=False)
@@ -250,7 +320,16 @@ def in_a_clone(folder: Path, distilled: DistilledSet, whitening: whiten.Whitenin
     ):
         row = shared | {"method": method, "protocol": protocol, "seed": seed, "step": step, "width": 64}
         said += rows.by_network([value, value], **row)
-    rows.save(folder / "results/evaluate" / f"{NAME}.csv", NAME, said, "code")
+    result, summary = f"results/evaluate/{NAME}.csv", f"results/distill/{NAME}/summary.json"
+    rows.save(folder / result, NAME, said, "code")
+    versions = {"revision": "a commit", "machine": "a box", "versions": {}}
+    store.save_json(folder / summary, versions | {"width": 4, "steps": 10, "seconds": 60, "heldout_accuracy": 0.5})
+    made, judged, known = (
+        [{"path": name, "md5": elsewhere.md5(folder / name)}]
+        for name in (path.relative_to(folder).as_posix(), result, summary)
+    )
+    entries = {f"distill@{NAME}": {"outs": made + known}, f"evaluate@{NAME}": {"deps": made, "outs": judged}}
+    (folder / "dvc.lock").write_text(lock.written(entries))
 
 
 def test_a_set_of_a_clone_has_the_whitening_and_the_results_that_are_there(
@@ -268,11 +347,55 @@ def test_a_set_of_a_clone_has_the_whitening_and_the_results_that_are_there(
         64,
     )
     assert recipe["whitening"]["kind"] == "zca"
+    assert rcig.load("out").meta["seeds"] == [5]
+    assert "| seeds | 5 |" in Path("out/README.md").read_text()
+    rcig.export(NAME, "first")
+    assert rcig.load("first").meta["seeds"] == [3]
+    assert store.load_json(Path("first/recipe.json"))["expected"]["accuracy"] == 0.25
     read = rcig.load("out").whitening
     assert read is not None
     np.testing.assert_array_equal(read.forward, distilled.whitening.forward)
     rcig.export(f"{sets.FOLDER}/{NAME}.npz", "file")
     assert store.load_json(Path("file/recipe.json"))["expected"] is None, "a file may be anybody's"
+
+
+@pytest.mark.parametrize("changed", ["set", "result", "lock", "export"])
+def test_results_of_another_set_are_not_those_of_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    """It was distilled anew and not judged since, was judged without a record, or has but the name of an experiment."""
+    distilled = a_set(3)
+    assert distilled.whitening is not None
+    in_a_clone(tmp_path, distilled, distilled.whitening)
+    monkeypatch.chdir(tmp_path)
+    summary = Path("results/distill", NAME, "summary.json")
+    assert exporting.is_of_set("distill", NAME, summary)
+    if changed == "set":
+        store.save(Path(sets.FOLDER, f"{NAME}.npz"), store.DISTILLED, **arrays(3), meta=json.dumps(META))
+    elif changed == "result":
+        for path in (summary, Path("results/evaluate", f"{NAME}.csv")):
+            path.write_text(f"{path.read_text()}\n")
+    elif changed == "lock":
+        Path("dvc.lock").unlink()
+    else:
+        rcig.export(distilled, NAME)
+    assert not exporting.is_of_set("distill", NAME, summary)
+    assert exporting.recorded(NAME, 5) is None
+
+
+def test_results_are_of_a_set_that_is_yet_to_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distilled = a_set(3)
+    assert distilled.whitening is not None
+    in_a_clone(tmp_path, distilled, distilled.whitening)
+    monkeypatch.chdir(tmp_path)
+    Path(sets.FOLDER, f"{NAME}.npz").unlink()
+    found = exporting.recorded(NAME, 5)
+    assert found is not None
+    assert found.mean == 0.75
+    entries = lock.at(Path())
+    entries[f"distill@{NAME}"] = {"outs": [{"path": f"{sets.FOLDER}/{NAME}.npz", "md5": "another"}]}
+    Path("dvc.lock").write_text(lock.written(entries))
+    assert exporting.recorded(NAME, 5) is None
 
 
 def test_the_whitening_of_another_dataset_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Sets that were made elsewhere: by another tool, in every accepted form, and by another machine, with its record."""
 
 import dataclasses
+import hashlib
 import json
 import pickle
 import zipfile
@@ -397,6 +398,30 @@ def test_a_released_set_is_the_one_that_was_made_at_each_seed(released: Path) ->
     expected = {name: f"of {name}" for name in OF_ITS_MAKER} | {"method": "rcig"}
     assert {name: record.made[name] for name in OF_ITS_MAKER} == expected
     assert meta.items() <= record.meta.items(), "what the file said before is still there"
+
+
+def test_a_released_set_that_is_not_pinned_is_not_replaced_by_another(released: Path) -> None:
+    def again() -> None:
+        release.main("made.npz", ".")
+
+    def pin(content: bytes) -> None:
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        Path(f"{released}.dvc").write_text(f"outs: [{{path: {released.name}, md5: {md5}}}]")
+
+    again()
+    whole, made = released.read_bytes(), store.load(Path("made.npz"), store.DISTILLED)
+    store.save(Path("made.npz"), store.DISTILLED, **made | {"images": made["images"] + 1})
+    for content in (whole, b"junk"):
+        released.write_bytes(content)
+        pin(b"of before")
+        with pytest.raises(
+            StoreError, match=r"released/made\.npz: is another set that is not pinned; pin it \(dvc add"
+        ):
+            again()
+        assert released.read_bytes() == content
+        pin(content)
+        again()
+        assert released.read_bytes() not in (whole, b"junk")
 
 
 def test_an_edited_set_is_refused(released: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -258,6 +259,27 @@ def test_half_a_result_leaves_nothing_behind(workspace: Path) -> None:
         take(workspace, workspace.parent / "none.tar")
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (
+            "dvc.lock",
+            "stages:\n<<<<<<< HEAD\n",
+            r"dvc\.lock', .* corrupted; mend it, .*`python -m stages\.merge` after a merge",
+        ),
+        ("dvc.lock", "stages: {}\n", r"dvc\.lock' validation failed; mend it"),
+        ("dvc.lock", "", r"dvc\.lock' validation failed; mend it"),
+        ("dvc.yaml", "stages: [", r"dvc\.yaml', .* corrupted; mend it"),
+        ("params.yaml", "a: [", r"params\.yaml', .* corrupted; mend it"),
+        ("plan.json", "<<<<<<< HEAD\n", r"plan\.json: not readable as JSON .*`dvc repro`"),
+    ],
+)
+def test_a_head_whose_files_are_damaged_says_so(workspace: Path, file: str, content: str, message: str) -> None:
+    (workspace / file).write_text(content)
+    with pytest.raises(Foreseen, match=message):
+        jobs.Head(workspace).stale()
+
+
 def test_a_full_disk_leaves_nothing_half(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = performed(workspace, DISTILL)
     copy, count = shutil.copyfileobj, []
@@ -429,6 +451,23 @@ def test_a_stop_ends_what_runs_and_the_next_start_goes_on(workspace: Path) -> No
     ran(workspace, "plan")
     commit(workspace)
     assert f"{DISTILL}: taken in" in run(workspace, "python", "-m", "stages.cluster", DISTILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("script", "number"), [("demo", signal.SIGINT), ("repro", signal.SIGTERM)])
+def test_a_stop_of_the_pipeline_is_one_line(workspace: Path, script: str, number: signal.Signals) -> None:
+    """Ctrl-C reaches all processes of a terminal, another signal one."""
+    (workspace / "store").mkdir()
+    slow(workspace, 600)
+    command = [sys.executable, "-m", f"stages.{script}"]
+    started = subprocess.Popen(command, cwd=workspace, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    until((workspace / "began").exists)
+    (os.killpg if number == signal.SIGINT else os.kill)(started.pid, number)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert "Traceback" not in said
+    assert said.splitlines()[-1] == "error: stopped; what is made stays, and the same command goes on from there"
+    assert not psutil.Process().children(recursive=True)
 
 
 def test_two_results_taken_in_at_once_are_both_there(workspace: Path) -> None:

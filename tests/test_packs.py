@@ -86,12 +86,15 @@ def test_whatever_lies_among_the_inputs_is_carried_or_left(workspace: Path, ther
     (workspace / "inputs" / "leaves").symlink_to(tmp_path / "elsewhere")
     (workspace / "inputs" / "note").symlink_to(tmp_path / "elsewhere" / "note")
     (workspace / "inputs" / "Blätter.txt").write_text("ä")
+    latin = os.fsdecode(b"Bl\xe4tter.txt")
+    (workspace / "inputs" / latin).write_text("latin")
     commit(workspace)
     carried(workspace, there, DISTILL)
     shutil.rmtree(tmp_path / "elsewhere")
     assert "1 done, 0 left" in worked(there)
     assert (there / "inputs" / "note").read_text() == "of another place"
     assert (there / "inputs" / "Blätter.txt").read_text() == "ä"
+    assert (there / "inputs" / latin).read_text() == "latin"
     assert not (there / "inputs" / "leaves").exists()
 
 
@@ -107,6 +110,29 @@ def test_it_comes_in_parts(workspace: Path, there: Path) -> None:
     with tarfile.open(there / "pack.tar") as archive:
         archive.extractall(there, filter="data")
     assert "1 done, 0 left" in worked(there)
+
+
+def test_nothing_but_an_earlier_pack_gives_way_and_only_to_a_whole_one(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pack(size: int) -> list[Path]:
+        return packs.pack(jobs.Head(workspace), [DISTILL], tmp_path / "pack.tar", size, [])
+
+    before = {part: part.read_bytes() for part in pack(2**18)}
+    with monkeypatch.context() as patch:
+        patch.setattr(packs, "_split", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pack(2**19)
+    for number in ("2024", "2024.00"):
+        other = tmp_path / f"pack.tar.{number}"
+        other.write_text("precious")
+        with pytest.raises(
+            StoreError, match=rf"{other.name}: no part of a pack, and `cat pack\.tar\.\*` would read it"
+        ):
+            pack(2**19)
+        assert other.read_text() == "precious"
+        other.unlink()
+    assert {part: part.read_bytes() for part in before} == before
 
 
 def slow(workspace: Path, stage: str) -> None:
@@ -339,6 +365,20 @@ def test_results_that_are_cut_off_or_foreign_leave_nothing(workspace: Path, ther
             [*packs.unpack(jobs.Head(workspace), [path], None)]
 
 
+@pytest.mark.parametrize("released", [False, True])
+def test_a_damaged_result_is_named_by_the_file_that_was_given(workspace: Path, there: Path, released: bool) -> None:
+    carried(workspace, there, DISTILL)
+    worked(there)
+    content, made = ((there / name).read_bytes() for name in ("results.tar", f"artifacts/distilled/{FIRST}.npz"))
+    (there / "results.tar").write_bytes(content.replace(made, bytes([made[0] ^ 1]) + made[1:], 1))
+    with pytest.raises(Foreseen) as error:
+        [*packs.unpack(jobs.Head(workspace), [there / "results.tar"], (lambda *_: None) if released else None)]
+    assert str(error.value) == (
+        f"{there}/results.tar: {DISTILL}.tar: artifacts/distilled/{FIRST}.npz is not what its entry says; the file is"
+        " damaged, send it again"
+    )
+
+
 def foreign(file: Path, **members: bytes) -> Path:
     """A file of results with other members."""
     listed = {"members": {name: len(content) for name, content in members.items()}, "begun": {}}
@@ -408,7 +448,10 @@ def test_the_commands(workspace: Path, there: Path) -> None:
     (there / "p.tar").write_bytes(b"".join(part.read_bytes() for part in parts))
     run(there, "tar", "xf", "p.tar")
     worked(there)
-    assert f"{DISTILL}: taken in" in run(workspace, "python", "-m", "stages.unpack", str(there / "results.tar"))
+    results = str(there / "results.tar")
+    said = run(workspace, "python", "-m", "stages.cluster", "--take", results, fails=True)
+    assert said == f"error: {results}: of a pack; take it in: python -m stages.unpack {results}\n"
+    assert f"{DISTILL}: taken in" in run(workspace, "python", "-m", "stages.unpack", results)
     for size in ("-1", "0.01", "nan", "inf"):
         said = run(workspace, "python", "-m", "stages.pack", DISTILL, "--part", size, fails=True)
         assert "--part: expected at least 0.1 MiB" in said
