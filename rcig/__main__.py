@@ -78,6 +78,8 @@ def judge(given: argparse.Namespace) -> None:
 
 def _ours_or_theirs(given: argparse.Namespace) -> DistilledSet:
     """A distilled set of ours, or one that others have published where the file is no set of ours."""
+    from rcig import exporting
+
     said = {name: value for name in ("space", "labels") if (value := getattr(given, name)) is not None}
     if said and given.dataset is None:
         raise ParamsError(f"{given.set}: --space and --labels are for a set of others, whose dataset is needed; {FIX}")
@@ -86,7 +88,7 @@ def _ours_or_theirs(given: argparse.Namespace) -> DistilledSet:
         if not said:
             return rcig.load(given.set, seed=given.seed)
     except StoreError as error:
-        of_seed = isinstance(error, SeedError) or (given.seed is not None and Path(given.set, "recipe.json").exists())
+        of_seed = isinstance(error, SeedError) or (given.seed is not None and exporting.is_export(given.set))
         if of_seed or not Path(given.set).exists():
             raise
         why = f" ({error})"

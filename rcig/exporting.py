@@ -82,7 +82,7 @@ def export(
     check(Path(folder))
     if not isinstance(distilled, DistilledSet):
         name, distilled = str(distilled), load(distilled, seed=seed)
-        if not _of_export(name):  # which is one set, whatever seeds its experiment had
+        if not is_export(name):  # which is one set, whatever seeds its experiment had
             seeds = distilled.meta["seeds"]
             its = seeds[0 if seed is None else seeds.index(seed)]
             distilled = distilled._replace(meta=distilled.meta | {"seeds": [its]})
@@ -147,7 +147,7 @@ def recorded(name: str, seed: int) -> Accuracy | None:
 
     Of an export its recipe says it, else this folder's results of the experiment of that name.
     """
-    if _of_export(name):
+    if is_export(name):
         return _expected(Path(name) / exported.RECIPE)
     path = EVALUATED / f"{name}.csv"
     if not is_of_set("evaluate", name, path):
@@ -168,7 +168,7 @@ def is_of_set(stage: str, name: str, result: Path) -> bool:
     """
     path, entries = f"{FOLDER}/{name}.npz", lock.at(Path())
     entry = entries.get(f"{stage}@{name}")
-    if entry is None or _of_export(name):
+    if entry is None or is_export(name):
         return False
     noted = {one["path"]: one.get("md5") for part in ("deps", "outs") for one in entry.get(part, [])}
     loaded = elsewhere.md5(Path(path)) or lock.made(entries).get(path)  # which is fetched where it is not in the folder
@@ -176,7 +176,7 @@ def is_of_set(stage: str, name: str, result: Path) -> bool:
     return None not in found.values() and found.items() <= noted.items()
 
 
-def _of_export(name: str) -> bool:
+def is_export(name: str) -> bool:
     """Whether `rcig.load` finds an export by that name."""
     return os.path.exists(Path(name) / exported.RECIPE)
 

@@ -33,7 +33,7 @@ def make() -> None:
         print(f"while the set is distilled, {DEMO}/previews/{FIRST}.png shows it", flush=True)
         for targets in ([f"distill@{FIRST}"], []):
             dvc("repro", *targets, folder=DEMO, fix="`make demo` goes on where it stopped")
-    print(f"\ndone in {(time.time() - start) / 60:.1f} minutes; open {DEMO}/reports/index.html, beside results.csv")
+    print(f"\ndone in {(time.time() - start) / 60:.1f} minutes; open {DEMO}/reports/index.html; results.csv is there")
 
 
 def demo_params(path: Path) -> dict[str, Any]:
