@@ -3,66 +3,31 @@
 import io
 import itertools
 import logging
-import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple, Protocol
 
-import psutil
 from filelock import FileLock, Timeout
 
 from rcig import store
-from rcig.entry import end
 from rcig.errors import Foreseen
 from rcig.jobs import Head, Job, Taken, has, perform
 from rcig.machines import Resources
+from rcig.processes import end_started
 
 CLONES = Path(".cache/jobs")
 """of the head, and in the home folder of other machines: clones in which jobs run, and results on their way"""
 TRIES = 3
 """of a job whose machine died"""
-GRACE = 10.0
-"""seconds that stages have to end in, when all is stopped"""
 
 
 class LostError(Exception):
     """The machine that ran a job is gone; the job may run on another."""
-
-
-def stoppable(work: Callable[[], None]) -> None:
-    """Do work by commands that go on where they were stopped. Ctrl-C and SIGTERM end this process and all that it has
-    started, with one line and status 130.
-
-    What it starts does not hear Ctrl-C itself, so that no stage prints a traceback.
-    """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    deaf = partial(signal.pthread_sigmask, signal.SIG_BLOCK, [signal.SIGINT])
-    with ThreadPoolExecutor(1, initializer=deaf) as pool:
-        ended = pool.submit(work)
-        try:
-            ended.result()
-        except KeyboardInterrupt:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)
-            while wait([ended], 0.1).not_done:  # as it may have been about to start something
-                end_started()
-            end("stopped; what is made stays, and the same command goes on from there", 130)
-
-
-def end_started() -> None:
-    """End all processes that this one has started."""
-    running = psutil.Process().children(recursive=True)
-    for process in running:
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-    for process in psutil.wait_procs(running, GRACE)[1]:
-        process.kill()
 
 
 class Engine(Protocol):

@@ -10,14 +10,14 @@ Example: python -m stages.cluster --jobs 2
 """
 
 import argparse
-import signal
 from functools import partial
 from pathlib import Path
 
 from rcig import engines, jobs, plan, planned
-from rcig.entry import end, guarded
+from rcig.entry import guarded
 from rcig.errors import Foreseen
 from rcig.fields import known
+from rcig.processes import stoppable
 from stages.commands import dvc
 
 
@@ -33,11 +33,8 @@ def main() -> None:
     instead("--list", action="store_true", help="print the stale stages that can run now, and end")
     instead("--one", metavar="STAGE", help="run one, stale or not, and write what came of it to the file of --return")
     instead("--take", nargs="+", type=Path, metavar="FILE", help="take in such files")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with stoppable("what was taken in stays"):
         guarded(do, parser.parse_args())
-    except KeyboardInterrupt:
-        end("stopped; what was taken in stays, and the same command goes on from there", 130)
 
 
 def do(given: argparse.Namespace) -> None:

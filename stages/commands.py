@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rcig.errors import Foreseen
+from rcig.processes import call
 
 
 def dvc(*arguments: str, folder: Path = Path(), fix: str) -> None:
@@ -20,7 +21,7 @@ def dvc(*arguments: str, folder: Path = Path(), fix: str) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
     command = ["dvc", "--wait-for-lock", *arguments]
-    if subprocess.run(command, cwd=folder, env=environment, check=False).returncode:
+    if call(command, folder, environment):
         raise Foreseen(f"`{' '.join(command)}` failed, see above; {fix}")
 
 

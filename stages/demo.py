@@ -9,9 +9,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from rcig import engines, plan, planned
+from rcig import plan, planned
 from rcig.alone import alone
 from rcig.errors import Foreseen
+from rcig.processes import stoppable
 from stages.commands import copy, dvc
 from stages.common import run
 
@@ -21,12 +22,8 @@ FIRST = "mnist_sample-ipc1-rcig"  # what there is to look at while one waits is 
 
 
 def main() -> None:
-    engines.stoppable(make)
-
-
-def make() -> None:
     start, params = time.time(), demo_params(planned.PARAMS)
-    with alone(DEMO, "make demo"):
+    with stoppable("what is made stays"), alone(DEMO, "make demo"):
         make_workspace(params)
         if not (DEMO / ".dvc").exists():
             dvc("init", "--quiet", "--no-scm", folder=DEMO, fix="remove demo/ and run `make demo` again")

@@ -5,18 +5,14 @@ Example: python -m stages.repro
 
 from pathlib import Path
 
-from rcig import engines
 from rcig.alone import alone
+from rcig.processes import stoppable
 from stages.commands import dvc
 from stages.common import run
 
 
 def main() -> None:
-    engines.stoppable(make)
-
-
-def make() -> None:
-    with alone(Path(), "make repro"):
+    with stoppable("what is made stays"), alone(Path(), "make repro"):
         dvc("pull", "--allow-missing", fix="mend it and run `make repro` again")
         dvc("repro", "--allow-missing", fix="`make repro` goes on where it stopped")
 

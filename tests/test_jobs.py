@@ -17,7 +17,7 @@ import pytest
 from heads import DISTILL, FIRST, SECOND, commit
 from workspaces import ran, read_settings, run, save_settings, sections, until
 
-from rcig import elsewhere, engines, jobs, lock
+from rcig import elsewhere, engines, jobs, lock, processes
 from rcig.errors import Foreseen, ParamsError, StoreError
 from rcig.machines import Resources
 
@@ -454,19 +454,43 @@ def test_a_stop_ends_what_runs_and_the_next_start_goes_on(workspace: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("script", "number"), [("demo", signal.SIGINT), ("repro", signal.SIGTERM)])
-def test_a_stop_of_the_pipeline_is_one_line(workspace: Path, script: str, number: signal.Signals) -> None:
-    """Ctrl-C reaches all processes of a terminal, another signal one."""
+@pytest.mark.parametrize(
+    ("script", "number", "shell"),
+    [("demo", signal.SIGINT, "sh"), ("repro", signal.SIGINT, "bash"), ("repro", signal.SIGTERM, "sh")],
+)
+def test_a_stop_of_the_pipeline_is_one_line(workspace: Path, script: str, number: signal.Signals, shell: str) -> None:
+    """Ctrl-C reaches all processes of a terminal, another signal one. Shells differ in what they hand on."""
     (workspace / "store").mkdir()
     slow(workspace, 600)
     command = [sys.executable, "-m", f"stages.{script}"]
-    started = subprocess.Popen(command, cwd=workspace, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    until((workspace / "began").exists)
-    (os.killpg if number == signal.SIGINT else os.kill)(started.pid, number)
-    _, said = started.communicate(timeout=60)
+    environment = os.environ | {"SHELL": f"/bin/{shell}"}
+    started = subprocess.Popen(
+        command, cwd=workspace, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        until((workspace / "began").exists)
+        (os.killpg if number == signal.SIGINT else os.kill)(started.pid, number)
+        _, said = started.communicate(timeout=60)
+    finally:
+        processes.end_started()
     assert started.returncode == 130
     assert "Traceback" not in said
     assert said.splitlines()[-1] == "error: stopped; what is made stays, and the same command goes on from there"
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_all_that_was_started_ends_and_its_status_stays_to_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a shell that starts another process as soon as one has ended, and of a process that does not want to end."""
+    monkeypatch.setattr(processes, "GRACE", 1.0)
+    loop = "while true; do sleep 0.01; done"
+    deaf = f"import pathlib, signal, time; signal.signal({signal.SIGTERM:d}, signal.SIG_IGN); "
+    deaf += f"pathlib.Path({str(tmp_path / 'deaf')!r}).touch(); time.sleep(600)"
+    started = [subprocess.Popen(["sh", "-c", loop]), subprocess.Popen([sys.executable, "-c", deaf])]
+    until((tmp_path / "deaf").exists)
+    processes.end_started()
+    assert [process.wait(timeout=10) for process in started] == [-signal.SIGTERM, -signal.SIGKILL]
     assert not psutil.Process().children(recursive=True)
 
 

@@ -194,9 +194,8 @@ def test_the_script_reaches_the_accuracy_of_our_networks(exported: Path, tmp_pat
     assert mean == pytest.approx(np.mean(networks), abs=0.01)
     assert expected == pytest.approx(100 * ours.mean, abs=0.01)
     assert abs(mean - expected) < 6
-    (block,) = [
-        part for part in (ROOT / "docs/pytorch.md").read_text().split("```")[1::2] if part.startswith("python\n")
-    ]
+    blocks = (ROOT / "docs/pytorch.md").read_text().split("```")[1::2]
+    (block,) = [part for part in blocks if part.startswith("python\nimport pytorch\n")]
     np.savez(tmp_path / "out" / "test.npz", images=images, labels=labels)
     documented = in_torch("-c", block.removeprefix("python\n"), path=tmp_path / "out", cwd=tmp_path / "out")
     assert 0.9 < float(documented) <= 1
