@@ -167,6 +167,16 @@ def test_of_16_bits_the_upper_8_are_taken_whatever_the_colours() -> None:
     np.testing.assert_array_equal(colour, grey)
 
 
+@pytest.mark.parametrize("greatest", [255, 1000, 65535])
+def test_pgm_is_as_bright_as_its_greatest_number_says(greatest: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, greatest + 1, (5, 7, 1))
+    header = b"P5\n7 5\n%d\n" % greatest
+    file = header + pixels.astype("u1" if greatest < 256 else ">u2").tobytes()
+    np.testing.assert_allclose(sources.decode(file, 1, None), pixels * 255.0 / greatest, atol=1)
+    plain = b"P2\n7 5\n%d\n%s\n" % (greatest, " ".join(map(str, pixels.ravel())).encode())
+    np.testing.assert_array_equal(sources.decode(plain, 1, None), sources.decode(file, 1, None))
+
+
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_few_bits_of_grey_are_spread_over_all_brightness(depth: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 2**depth, (5, 7, 1))

@@ -603,6 +603,37 @@ def test_one_table_above_the_parts_leaves_images_in_their_parts(here: Path) -> N
         assert [part.examples.name(i) for i in (0, 1)] == [f"{folder}/0.png", f"{folder}/1.png"]
 
 
+def test_images_that_no_table_names_are_counted(here: Path) -> None:
+    as_imagefolder(here)
+    Image.fromarray(TRAIN[0][0]).save("tables/train/100.png")
+    Image.fromarray(TRAIN[0][0]).save("tables/train/9b.png")
+    Image.fromarray(TRAIN[0][0]).save("tables/train/.hidden.png")
+    Path("tables/.old").mkdir()
+    Path("tables/.old/metadata.csv").write_text("of nothing")
+    assert opened("huggingface", "tables").notes == ["left out: 2 images that no table names, as train/9b.png"]
+
+
+def test_an_image_with_two_rows_is_refused(photos: Path) -> None:
+    (photos / "train/metadata.csv").write_text("file_name,label\n0.png,a\n1.png,b\n./0.png,b\n")
+    with pytest.raises(DataError, match=r"metadata\.csv: names train/0\.png more than once; leave one row of it"):
+        opened("huggingface", photos)
+
+
+def test_a_table_of_something_else_beside_folders_of_classes(photos: Path) -> None:
+    (photos / "metadata.csv").write_text("camera,day\nold,1\n")
+    with pytest.raises(
+        DataError, match=r"expected file_name and a label in every row, got camera, day; .*source: folder"
+    ):
+        looking.decide(str(photos), {}, "x")
+    assert looking.decide(str(photos), {"source": "folder"}, "x").opened.class_names == list(CLASSES)
+
+
+def test_two_folders_for_one_part_are_refused(photos: Path) -> None:
+    put(photos, "Training", *TRAIN)
+    with pytest.raises(DataError, match="photos: train and Training are both the train part; move one into the other"):
+        opened("folder", photos)
+
+
 def test_a_table_does_not_name_files_outside(photos: Path) -> None:
     (photos / "train/metadata.csv").write_text("file_name,label\n../../secret.png,a\n")
     with pytest.raises(

@@ -76,7 +76,10 @@ def folder(root: Path, own: Own) -> Found:
     if not root.is_dir():
         raise DataError(f"{root}: expected a folder of images, got a file; name the folder, or another source")
     folders, other = _inside(root)
-    named = {WORDS[name.casefold()]: name for name in folders if name.casefold() in WORDS}
+    named: dict[str, str] = {}
+    for name in folders:
+        if (part := WORDS.get(name.casefold())) is not None and named.setdefault(part, name) != name:
+            raise DataError(f"{root}: {named[part]} and {name} are both the {part} part; move one into the other")
     if named and "train" not in named:
         raise DataError(
             f"{root}: has {', '.join(named.values())} and no train; name the folder of training images train"
@@ -394,16 +397,18 @@ def _imagefolder(root: Path, own: Own) -> Found:
 
     The folder of an image says of which part it is, whichever folder the table lies in.
     """
-    tables = [file for name in TABLES for file in sorted(root.rglob(name))]
+    tables = _tables(root)
     if not tables:
         return folder(root, own)
-    parts = {}
+    parts: dict[str, Examples] = {}
+    named: set[Path] = set()
     for file in tables:
         rows = _rows(file)
         columns = list(rows[0]) if rows else []
         if not rows or "file_name" not in columns or any(list(row) != columns for row in rows):
             raise DataError(
-                f"{file}: expected file_name and a label in every row, got {', '.join(columns) or 'no row'}"
+                f"{file}: expected file_name and a label in every row, got {', '.join(columns) or 'no row'}; mend it,"
+                " or say source: folder if folders are the classes"
             )
         known = [own.label_column] if own.label_column is not None else ["label", "labels", "class"]
         label = next((name for name in columns if name in known), None)
@@ -413,6 +418,10 @@ def _imagefolder(root: Path, own: Own) -> Found:
         outside = next((one for one in files if one.is_absolute() or ".." in one.parts), None)
         if outside is not None:
             raise DataError(f"{file}: names {outside}, which is outside of {root}; move it there")
+        twice = next((one for one, count in Counter(files).items() if count > 1), None)
+        if twice is not None:
+            raise DataError(f"{file}: names {twice} more than once; leave one row of it")
+        named.update(files)
         labels = _labels(f"{file}: {label}", [row[label] for row in rows])
         of = [_part_of(one.parent) or "train" for one in files]
         for part in dict.fromkeys(of):
@@ -420,7 +429,15 @@ def _imagefolder(root: Path, own: Own) -> Found:
                 raise DataError(f"{file}: a second table of {part}; move one away")
             members = [i for i, one in enumerate(of) if one == part]
             parts[part] = _of_files(root, [files[i] for i in members], labels[members])
-    return Found(parts, None, [])
+    rest = sorted(
+        {file.relative_to(root) for file in _below(root, SUFFIXES)} - named, key=lambda one: natural(str(one))
+    )
+    return Found(parts, None, [f"left out: {len(rest)} images that no table names, as {rest[0]}"] if rest else [])
+
+
+def _tables(root: Path) -> list[Path]:
+    """Those of a folder of images, metadata.csv before metadata.jsonl."""
+    return [file for name in TABLES for file in sorted(_below(root, (Path(name).suffix,))) if file.name == name]
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
@@ -493,8 +510,7 @@ def guess(path: Path) -> str:
         )
     if (path / "features.json").is_file():
         return "tfds"
-    tables = any(True for name in TABLES for _ in path.rglob(name))
-    return "huggingface" if tables or any(_below(path, TABULAR)) else "folder"
+    return "huggingface" if any(_below(path, TABULAR)) or _tables(path) else "folder"
 
 
 def _line(error: BaseException) -> str:

@@ -183,9 +183,9 @@ def upright(encoded: bytes) -> tuple[Image.Image, str]:
         opened = Image.open(io.BytesIO(encoded))
     with opened as image:
         turned = ImageOps.exif_transpose(image)
-        if turned.mode in ("I", "F"):
+        if turned.mode == "F" or (turned.mode == "I" and opened.format != "PPM"):
             raise ValueError(f"an image of mode {turned.mode}, expected 8 or 16 bits a channel")
-        if turned.mode.startswith("I;16"):
+        if turned.mode.startswith("I"):  # a PGM's brightness is from 0 to 2 ** 16 - 1 there, whatever its greatest
             turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
         return turned, image.mode
 
