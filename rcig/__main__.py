@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,12 @@ REAL = "folder of a folder for each class, .npz file or local Hugging Face datas
 
 
 def main() -> None:
-    """What the command line asks for. Wrong arguments end it with status 2, a foreseen error with one line and 1."""
+    """What the command line asks for. Wrong arguments end it with status 2, a foreseen error with one line and 1.
+
+    Ctrl-C and SIGTERM end it with one line and 130.
+    """
     given = _parser().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         guarded(given.verb, given)
         sys.stdout.flush()
