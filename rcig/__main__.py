@@ -3,7 +3,6 @@
 import argparse
 import os
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from rcig import store
 from rcig.entry import guarded
 from rcig.errors import ParamsError, StoreError
 from rcig.fields import NAME, shown
+from rcig.processes import stoppable
 from rcig.sets import DistilledSet, SeedError, card
 
 SET = "name of a distilled set, or path of its .npz file or of an export"
@@ -26,16 +26,13 @@ def main() -> None:
     Ctrl-C and SIGTERM end it with one line and 130.
     """
     given = _parser().parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        guarded(given.verb, given)
-        sys.stdout.flush()
+        with stoppable("the same command starts anew"):
+            guarded(given.verb, given)
+            sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has stopped, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("error: stopped; the same command starts anew", file=sys.stderr, flush=True)
-        os._exit(130)  # as threads of JAX still compute, and crash where Python ends in order
 
 
 def add(given: argparse.Namespace) -> None:
