@@ -12,6 +12,7 @@ from rcig import store
 from rcig.entry import guarded
 from rcig.errors import ParamsError, StoreError
 from rcig.fields import NAME, shown
+from rcig.processes import stoppable
 from rcig.sets import DistilledSet, SeedError, card
 
 SET = "name of a distilled set, or path of its .npz file or of an export"
@@ -20,17 +21,18 @@ REAL = "folder of a folder for each class, .npz file or local Hugging Face datas
 
 
 def main() -> None:
-    """What the command line asks for. Wrong arguments end it with status 2, a foreseen error with one line and 1."""
+    """What the command line asks for. Wrong arguments end it with status 2, a foreseen error with one line and 1.
+
+    Ctrl-C and SIGTERM end it with one line and 130.
+    """
     given = _parser().parse_args()
     try:
-        guarded(given.verb, given)
-        sys.stdout.flush()
+        with stoppable("the same command starts anew"):
+            guarded(given.verb, given)
+            sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has stopped, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("error: stopped; the same command starts anew", file=sys.stderr, flush=True)
-        os._exit(130)  # as threads of JAX still compute, and crash where Python ends in order
 
 
 def add(given: argparse.Namespace) -> None:

@@ -125,7 +125,8 @@ def found(decided: Decided) -> Iterator[str]:
     if looked.duplicates:
         yield f"warning: {looked.duplicates} test images are training images too, pixel by pixel"
     if looked.broken:
-        yield f"warning: {len(looked.broken)} cannot be read and are left out: {', '.join(looked.broken)}"
+        broken = ", ".join(f"{name} ({why})" for name, why in looked.broken.items())
+        yield f"warning: {len(looked.broken)} cannot be read and are left out: {broken}"
 
 
 def _counts(what: Counter[str]) -> str:

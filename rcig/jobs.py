@@ -29,6 +29,7 @@ from rcig import elsewhere, lock, packed, planned, store
 from rcig.elsewhere import versions
 from rcig.errors import Foreseen, ParamsError, StoreError
 from rcig.machines import Resources
+from rcig.processes import ended_at_a_stop
 
 CODE = ("rcig", "stages", "params.yaml", "plan.json", "plan", "dvc.yaml", "inputs", "released")
 """what a job takes from its commit, and what must therefore be committed"""
@@ -296,9 +297,11 @@ def perform(job: Job, source: str, fetch: Fetch, clone: Path, result: Path) -> N
     command = ["dvc", "--wait-for-lock", "repro", "--single-item", job.stage]
     environment = elsewhere.BESIDE_OTHERS | os.environ | {"DVC_NO_ANALYTICS": "1"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    log = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False)
-    said = log.stdout + log.stderr
-    if log.returncode:
+    pipe = subprocess.PIPE
+    with ended_at_a_stop():  # where subprocess.run would end DVC alone, and leave the stage
+        started = subprocess.Popen(command, cwd=clone, env=environment, stdout=pipe, stderr=pipe, text=True)
+        said = "".join(started.communicate())
+    if started.returncode:
         errors = [line for line in said.splitlines() if line.startswith("error: ")]
         raise Foreseen(f"{job.stage}: failed in {clone}: {' '.join(errors[-1:] or said.split()[-40:])}")
     elsewhere.write(result, clone, job.stage, job.commit, lock.at(clone)[job.stage], time.time() - start, said)

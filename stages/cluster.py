@@ -33,7 +33,7 @@ def main() -> None:
     instead("--list", action="store_true", help="print the stale stages that can run now, and end")
     instead("--one", metavar="STAGE", help="run one, stale or not, and write what came of it to the file of --return")
     instead("--take", nargs="+", type=Path, metavar="FILE", help="take in such files")
-    with stoppable("what was taken in stays"):
+    with stoppable("what was taken in stays, and the same command goes on from there"):
         guarded(do, parser.parse_args())
 
 

@@ -22,9 +22,9 @@ FIRST = "mnist_sample-ipc1-rcig"  # what there is to look at while one waits is 
 
 
 def main() -> None:
-    start, params = time.time(), demo_params(planned.PARAMS)
-    with stoppable("what is made stays"), alone(DEMO, "make demo"):
-        make_workspace(params)
+    start = time.time()
+    with stoppable("what is made stays, and the same command goes on from there"), alone(DEMO, "make demo"):
+        make_workspace(demo_params(planned.PARAMS))
         if not (DEMO / ".dvc").exists():
             dvc("init", "--quiet", "--no-scm", folder=DEMO, fix="remove demo/ and run `make demo` again")
         print(f"while the set is distilled, {DEMO}/previews/{FIRST}.png shows it", flush=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from rcig import jobs, packs, plan, planned
 from rcig.entry import guarded
 from rcig.errors import Foreseen
+from rcig.processes import stoppable
 from stages.commands import dvc
 
 SMALLEST = 0.1
@@ -29,7 +30,8 @@ def main() -> None:
     option("--to", type=Path, default=Path("pack.tar"), metavar="FILE", help="(default: %(default)s)")
     option("--part", type=float, metavar="MIB", help="files of at most so much, FILE.00 and so on, for `cat`")
     option("--wheels", nargs="+", type=Path, default=[], metavar="FILE", help="packages that the machine lacks")
-    guarded(do, parser.parse_args())
+    with stoppable("nothing is packed; the same command starts anew"):
+        guarded(do, parser.parse_args())
 
 
 def do(given: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from stages.common import run
 
 
 def main() -> None:
-    with stoppable("what is made stays"), alone(Path(), "make repro"):
+    with stoppable("what is made stays, and the same command goes on from there"), alone(Path(), "make repro"):
         dvc("pull", "--allow-missing", fix="mend it and run `make repro` again")
         dvc("repro", "--allow-missing", fix="`make repro` goes on where it stopped")
 

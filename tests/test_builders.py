@@ -190,8 +190,22 @@ run(lambda: builders.prepare("mnist"))
 """
 
 
-def test_a_server_that_answers_is_found() -> None:
+def test_a_server_that_answers_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builders, "getproxies", dict)
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/x"
         assert builders.answers(url)
     assert not builders.answers(url)
+
+
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_where_a_proxy_leads_out_it_is_the_proxy_that_must_answer(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("https_proxy", f"{scheme}127.0.0.1:{proxy.getsockname()[1]}")
+        assert builders.answers("https://images.invalid/x")
+        monkeypatch.setenv("no_proxy", "images.invalid")
+        assert not builders.answers("https://images.invalid/x")
+    monkeypatch.delenv("no_proxy")
+    assert not builders.answers("https://images.invalid/x")

@@ -193,11 +193,12 @@ def test_a_set_that_cannot_be_written_where_it_was_to_be_lies_beside_it(
     np.testing.assert_array_equal(rcig.load(kept).images, made.images)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_what_is_stopped_ends_in_one_line_and_leaves_nothing(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
     def write(*_: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
         time.sleep(60)
 
     (folder / "temporary").mkdir()

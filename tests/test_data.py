@@ -167,6 +167,34 @@ def test_of_16_bits_the_upper_8_are_taken_whatever_the_colours() -> None:
     np.testing.assert_array_equal(colour, grey)
 
 
+@pytest.mark.parametrize("kind", ["gif", "tiff", "png", "webp"])
+def test_of_several_pictures_the_first_is_taken_and_that_is_said(kind: str) -> None:
+    first, second = np.zeros((5, 7), np.uint8), np.full((5, 7), 255, np.uint8)
+    buffer, more = io.BytesIO(), [Image.fromarray(second)]
+    Image.fromarray(first).save(
+        buffer, kind, save_all=True, append_images=more, **({"lossless": True} if kind == "webp" else {})
+    )
+    turned, mode = sources.upright(buffer.getvalue())
+    assert mode.endswith(", the first of several pictures")
+    np.testing.assert_array_equal(np.asarray(turned.convert("L")), first)
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"", "^empty$"), (b"PK", "no image of a kind that Pillow knows")])
+def test_what_is_no_image_is_said(content: bytes, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        sources.upright(content)
+
+
+@pytest.mark.parametrize("greatest", [255, 1000, 65535])
+def test_pgm_is_as_bright_as_its_greatest_number_says(greatest: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, greatest + 1, (5, 7, 1))
+    header = b"P5\n7 5\n%d\n" % greatest
+    file = header + pixels.astype("u1" if greatest < 256 else ">u2").tobytes()
+    np.testing.assert_allclose(sources.decode(file, 1, None), pixels * 255.0 / greatest, atol=1)
+    plain = b"P2\n7 5\n%d\n%s\n" % (greatest, " ".join(map(str, pixels.ravel())).encode())
+    np.testing.assert_array_equal(sources.decode(plain, 1, None), sources.decode(file, 1, None))
+
+
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_few_bits_of_grey_are_spread_over_all_brightness(depth: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 2**depth, (5, 7, 1))

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from heads import DISTILL, FIRST, SECOND, commit
-from workspaces import ran, read_settings, run, save_settings, sections, until
+from workspaces import ROOT, ran, read_settings, run, save_settings, sections, until
 
 from rcig import elsewhere, engines, jobs, lock, processes
 from rcig.errors import Foreseen, ParamsError, StoreError
@@ -421,6 +421,14 @@ def test_the_time_left_is_that_of_what_is_left(beside: int) -> None:
     assert f"about {left:.1f} left" in clock.words(["distill@b", "evaluate@c", "attack@a"], beside)
 
 
+def works(number: int) -> bool:
+    """Whether a process is there, other than as a status that nobody has read."""
+    try:
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def slow(workspace: Path, seconds: int) -> None:
     """Distillations take so long, and say when they have begun."""
     script = workspace / "stages" / "distill.py"
@@ -492,6 +500,69 @@ def test_all_that_was_started_ends_and_its_status_stays_to_be_read(
     processes.end_started()
     assert [process.wait(timeout=10) for process in started] == [-signal.SIGTERM, -signal.SIGKILL]
     assert not psutil.Process().children(recursive=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_of_one_stage_for_another_machine_ends_it(workspace: Path, number: signal.Signals) -> None:
+    slow(workspace, 600)
+    command = [sys.executable, "-m", "stages.cluster", "--one", DISTILL, "--return", "result.tar"]
+    started = subprocess.Popen(command, cwd=workspace, stderr=subprocess.PIPE, text=True)
+    try:
+        until((workspace / "began").exists)
+        stage = psutil.Process(started.pid).children(recursive=True)
+        started.send_signal(number)
+        _, said = started.communicate(timeout=60)
+    finally:
+        processes.end_started()
+    assert started.returncode == 130
+    assert said.strip().splitlines()[-1].startswith("error: stopped; what was taken in stays")
+    assert not any(works(process.pid) for process in stage)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_that_garbage_collection_has_swallowed_is_said_again(number: signal.Signals) -> None:
+    script = f"""
+import gc, os, time
+from rcig import processes
+
+processes.AGAIN = 0.2
+gc.callbacks.append(lambda *_: (gc.callbacks.clear(), os.kill(os.getpid(), {number:d}), time.sleep(0.01)))
+with processes.stoppable("that is all"):
+    gc.collect()
+    print("went on", flush=True)
+    time.sleep(600)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (130, "went on\n")
+    assert done.stderr.splitlines()[-1] == "error: stopped; that is all"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_while_a_command_starts_ends_it(tmp_path: Path, number: signal.Signals) -> None:
+    """Popen is left with the signal on its way, wherever that arrives."""
+    script = f"""
+import os, pathlib, subprocess
+from rcig import processes
+
+real = subprocess.Popen
+
+def started(*given, **more):
+    found = real(*given, **more)
+    pathlib.Path("child").write_text(str(found.pid))
+    os.kill(os.getpid(), {number:d})
+    return found
+
+subprocess.Popen = started
+with processes.stoppable("that is all"):
+    processes.call(["sleep", "600"], pathlib.Path(), os.environ)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (130, "error: stopped; that is all\n")
+    assert not works(int((tmp_path / "child").read_text()))
 
 
 def test_two_results_taken_in_at_once_are_both_there(workspace: Path) -> None:

@@ -5,13 +5,16 @@ import io
 import json
 import shutil
 import tracemalloc
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import archives
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow_datasets as library
 from PIL import Image
@@ -340,7 +343,6 @@ def test_a_source_is_read_in_pieces(source: str, here: Path) -> None:
 
 
 def test_a_parquet_file_is_read_in_pieces_whatever_the_size_of_its_row_groups(here: Path) -> None:
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     count, size = 1000, 30_000
     rng = np.random.default_rng(0)
     table = pa.table({"image": [rng.bytes(size) for _ in range(count)], "label": np.arange(count) % 2})
@@ -427,7 +429,7 @@ def test_what_is_decided_of_images(here: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("a", ""), "x: a class has no name; label its images, or leave them out"),
+        (("a", ""), "x/metadata.jsonl: row 2 names no label; complete it, or leave the row out"),
         (("a", " "), "x: a class has no name"),
         (("a", " a", "b"), "x: 2 classes are called 'a', spaces around it apart; rename all but one"),
         (("a", "caf\udce9"), r"x: 'caf\\udce9' is not UTF-8; rename it"),
@@ -541,7 +543,6 @@ def test_a_test_fraction_of_a_source_with_a_test_part_is_refused(photos: Path) -
 
 
 def test_tables_that_are_no_dataset_are_one_line(here: Path) -> None:
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     files, labels = [archives.encoded(one, "png") for one in TRAIN[0]], TRAIN[1].tolist()
 
     def write(path: str, **columns: Any) -> None:
@@ -573,7 +574,6 @@ def test_tables_that_are_no_dataset_are_one_line(here: Path) -> None:
 
 
 def test_tables_that_number_their_classes_otherwise_are_refused(here: Path) -> None:
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     files, labels = [archives.encoded(one, "png") for one in TRAIN[0]], TRAIN[1].tolist()
 
     def write(path: str, names: list[str] | None) -> None:
@@ -601,6 +601,157 @@ def test_one_table_above_the_parts_leaves_images_in_their_parts(here: Path) -> N
         assert part.labels.tolist() == labels
         folder = part.where.split()[-1]
         assert [part.examples.name(i) for i in (0, 1)] == [f"{folder}/0.png", f"{folder}/1.png"]
+
+
+def test_images_that_no_table_names_are_counted(here: Path) -> None:
+    as_imagefolder(here)
+    Image.fromarray(TRAIN[0][0]).save("tables/train/100.png")
+    Image.fromarray(TRAIN[0][0]).save("tables/train/9b.png")
+    Image.fromarray(TRAIN[0][0]).save("tables/train/.hidden.png")
+    Path("tables/.old").mkdir()
+    Path("tables/.old/metadata.csv").write_text("of nothing")
+    assert opened("huggingface", "tables").notes == ["left out: 2 images that no table names, as train/9b.png"]
+
+
+def test_an_image_with_two_rows_is_refused(photos: Path) -> None:
+    (photos / "train/metadata.csv").write_text("file_name,label\n0.png,a\n1.png,b\n./0.png,b\n")
+    with pytest.raises(DataError, match=r"metadata\.csv: names train/0\.png more than once; leave one row of it"):
+        opened("huggingface", photos)
+
+
+def test_a_table_of_something_else_beside_folders_of_classes(photos: Path) -> None:
+    (photos / "metadata.csv").write_text("camera,day\nold,1\n")
+    with pytest.raises(
+        DataError, match=r"expected file_name and a label, each one column, got camera, day; .*source: folder"
+    ):
+        looking.decide(str(photos), {}, "x")
+    assert looking.decide(str(photos), {"source": "folder"}, "x").opened.class_names == list(CLASSES)
+
+
+def test_two_folders_for_one_part_are_refused(photos: Path) -> None:
+    put(photos, "Training", *TRAIN)
+    with pytest.raises(DataError, match="photos: train and Training are both the train part; move one into the other"):
+        opened("folder", photos)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    {
+        "file_name,label,label\n0.png,a,b\n": "each one column, got file_name, label, label; mend it",
+        "file_name,file_name,label\n0.png,1.png,b\n": "each one column, got file_name, file_name, label; mend it",
+        "file_name,label\n0.png,a\n1.png,a, tall\n": "row 2 has more or fewer cells than the 2 columns; mend it",
+        "file_name,label\n0.png,a\n1.png\n": "row 2 has more or fewer cells than the 2 columns; mend it",
+        "file_name,label\n0.png,a\n1.png,\n": "row 2 names no label; complete it, or leave the row out",
+        "file_name,label\n,a\n": "row 1 names no file; complete it, or leave the row out",
+        "file_name,label\n0.PNG,a\n": r"row 1 names '0\.PNG', and the file is called '0\.png'; write it alike",
+        "file_name,label\ntrain\\1.png,a\n": r"row 1 names 'train\\\\1\.png', .* called 'train/1\.png'; write it alike",
+    }.items(),
+)
+def test_a_table_that_is_wrong_is_refused_with_its_row(here: Path, table: str, message: str) -> None:
+    Path("d/train").mkdir(parents=True)
+    for name in ("d/0.png", "d/1.png", "d/train/1.png"):
+        Image.fromarray(TRAIN[0][0]).save(name)
+    Path("d/metadata.csv").write_text(table)
+    with pytest.raises(DataError, match=message):
+        opened("huggingface", "d")
+
+
+def test_keys_of_a_row_have_any_order_and_may_be_more(here: Path) -> None:
+    rows = [{"file_name": "0.png", "label": "a", "note": None}, {"label": "b", "file_name": "1.png"}]
+    Path("d").mkdir()
+    Path("d/Metadata.JSONL").write_text("\n".join(map(json.dumps, rows)))
+    found = readers.huggingface(Path("d"), Own("huggingface", "d")).parts["train"]
+    assert found.labels.tolist() == ["a", "b"]
+    assert readers.guess(Path("d")) == "huggingface"
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_letters_with_accents_are_the_same_in_every_form_of_unicode(
+    here: Path, forms: tuple[Literal["NFC", "NFD"], Literal["NFC", "NFD"]]
+) -> None:
+    for i, form in enumerate(("NFC", "NFD", "NFC", "NFD")):
+        Path("d").mkdir(exist_ok=True)
+        Image.fromarray(TRAIN[0][i]).save("d/" + unicodedata.normalize(forms[0], f"é{i}.png"))
+        with Path("d/metadata.csv").open("a") as table:
+            table.write("" if i else "file_name,label\n")
+            label = unicodedata.normalize(form, "chêne" if i < 2 else "hêtre")
+            table.write(f"{unicodedata.normalize(forms[1], f'é{i}.png')},{label}\n")
+    found = opened("huggingface", "d", test_fraction=0.5)
+    assert found.class_names == ["chêne", "hêtre"]
+    read = {i: image for part in (found.train, found.test) for i, image in part.read()}
+    for i in range(4):
+        np.testing.assert_array_equal(own.picture(read[i]).pixels[..., 0], TRAIN[0][i])
+
+
+@pytest.mark.parametrize("folder", ["test tube", "val dor", "dev kit"])
+def test_a_folder_is_of_a_part_where_its_whole_name_says_so(here: Path, folder: str) -> None:
+    Path("d", folder).mkdir(parents=True)
+    Path("d/train/test").mkdir(parents=True)
+    rows = ["file_name,label", f"{folder}/0.png,a", "train/test/1.png,b"]
+    Path("d/metadata.csv").write_text("\n".join(rows))
+    for name in (f"d/{folder}/0.png", "d/train/test/1.png"):
+        Image.fromarray(TRAIN[0][0]).save(name)
+    (part,) = readers.huggingface(Path("d"), Own("huggingface", "d")).parts
+    assert part == "train"
+
+
+def test_files_that_no_class_or_table_has_are_counted(photos: Path) -> None:
+    for name in ("train/loose.png", "train/other.png", "test/x.heic"):
+        (photos / name).touch()
+    assert opened("folder", photos).notes == ["left out: 1 .heic, 2 .png"]
+    as_imagefolder(photos)
+    Path("tables/test/x.heic").touch()
+    assert opened("huggingface", "tables").notes == ["left out: 1 .heic"]
+    as_parquet(photos)
+    Path("hub/cat.png").touch()
+    noted = "1 images lie beside the tables; those of them are used that a table names"
+    assert opened("huggingface", "hub").notes == [noted]
+
+
+def test_a_stream_that_was_cut_between_two_batches_is_no_whole_one(photos: Path) -> None:
+    as_arrow(photos)
+    for file in Path("saved").rglob("*.arrow"):
+        whole = file.read_bytes()
+        file.write_bytes(whole[: -len(readers.END)])
+        with pytest.raises(DataError, match=r"not a whole Hugging Face dataset \(.* ends before its end mark\)"):
+            opened("huggingface", "saved")
+        file.write_bytes(whole)
+    opened("huggingface", "saved")
+
+
+def test_a_file_that_others_count_is_missed(photos: Path) -> None:
+    as_arrow(photos)
+    first = Path("saved/train/data-00000-of-00002.arrow")
+    first.rename("alone.arrow")
+    with pytest.raises(DataError, match=r"train/data-00000-of-00002\.arrow: is missing, beside data-00001-of-00002"):
+        opened("huggingface", "saved")
+
+
+@pytest.mark.parametrize("said", [b"{", b"\xff", b"[]", b'{"info": null}', b'{"info": {"features": []}}'])
+def test_what_datasets_says_of_columns_may_be_of_any_kind(here: Path, said: bytes) -> None:
+    encoded = archives.encoded(TRAIN[0][0], "png")
+    table = pa.table({"image": [encoded, encoded], "label": [0, 1]}).replace_schema_metadata({b"huggingface": said})
+    pq.write_table(table, "train.parquet")
+    found = readers.huggingface(Path("train.parquet"), Own("huggingface", "train.parquet"))
+    assert found.parts["train"].labels.tolist() == [0, 1]
+    assert found.class_names is None
+
+
+def test_several_labels_of_an_image_are_refused(here: Path) -> None:
+    encoded = archives.encoded(TRAIN[0][0], "png")
+    pq.write_table(pa.table({"image": [encoded, encoded], "label": [[0], [0, 1]]}), "train.parquet")
+    with pytest.raises(DataError, match="expected one class number or name for each image, got list"):
+        opened("huggingface", "train.parquet")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fix"),
+    [("u2", r"\(images >> 8\)\.astype"), ("i8", r"; images\.astype\('uint8'\)"), ("f4", r"\(255 \* images\)\.round")],
+)
+def test_arrays_of_other_numbers_are_refused_with_what_makes_bytes(here: Path, kind: str, fix: str) -> None:
+    np.savez("x.npz", images=TRAIN[0].astype(kind), labels=TRAIN[1])
+    with pytest.raises(DataError, match=fix):
+        opened("npz", "x.npz")
 
 
 def test_a_table_does_not_name_files_outside(photos: Path) -> None:

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -216,9 +217,12 @@ def anew(name: str, builder: tfds.core.DatasetBuilder) -> str:
 
 
 def answers(url: str) -> bool:
-    """Whether the server of the URL takes a connection within REACH_SECONDS."""
+    """Whether the server of the URL takes a connection within REACH_SECONDS, or the proxy that leads to it."""
     parts = urlsplit(url)
-    address = (parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme])
+    proxy = None if proxy_bypass(str(parts.hostname)) else getproxies().get(parts.scheme)
+    if proxy is not None:
+        parts = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+    address = (parts.hostname, parts.port or {"https": 443}.get(parts.scheme, 80))
     found: list[bool] = []
 
     def connect() -> None:

@@ -232,7 +232,7 @@ class Picture(NamedTuple):
 def picture(image: Image) -> Picture:
     """An image as it was read, turned upright. Opacity is left out. Raises ValueError and Pillow's errors."""
     if image is None:
-        raise ValueError("cannot be read")
+        raise ValueError("no such file, or none that may be opened")
     if isinstance(image, np.ndarray):
         pixels = image.reshape(*image.shape[:2], -1)
         return Picture(pixels[..., : 1 if pixels.shape[2] == 1 else 3], f"{pixels.shape[2]} channels")

@@ -9,7 +9,8 @@ import re
 import unicodedata
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,8 @@ TABULAR = (".parquet", ".arrow")
 """of files that hold images and labels"""
 TABLES = ("metadata.csv", "metadata.jsonl")
 """what says the labels of a folder of images without folders of classes"""
+END = b"\xff\xff\xff\xff\0\0\0\0"
+"""of a stream of arrow, without which it was cut"""
 ROWS = 64
 """rows of a table that are read at a time"""
 WORDS = {
@@ -76,7 +79,10 @@ def folder(root: Path, own: Own) -> Found:
     if not root.is_dir():
         raise DataError(f"{root}: expected a folder of images, got a file; name the folder, or another source")
     folders, other = _inside(root)
-    named = {WORDS[name.casefold()]: name for name in folders if name.casefold() in WORDS}
+    named: dict[str, str] = {}
+    for name in folders:
+        if (part := WORDS.get(name.casefold())) is not None and named.setdefault(part, name) != name:
+            raise DataError(f"{root}: {named[part]} and {name} are both the {part} part; move one into the other")
     if named and "train" not in named:
         raise DataError(
             f"{root}: has {', '.join(named.values())} and no train; name the folder of training images train"
@@ -99,7 +105,9 @@ def _inside(place: Path) -> tuple[list[str], list[str]]:
 
 def _classes(root: Path, part: Path, left: Counter[str]) -> Examples:
     """The images of the folders of classes in a folder."""
-    names, _ = _inside(root / part)
+    names, loose = _inside(root / part)
+    if part != Path():
+        left.update(loose)
     if not names:
         raise DataError(f"{root / part}: has no folders; put the images of each class into a folder of its name")
     files, labels = [], []
@@ -177,9 +185,15 @@ def _arrays(file: Path, archive: zipfile.ZipFile, images: str, labels: str) -> E
     said, classes = store.declared(archive, images), store.declared(archive, labels)
     count, shape = (said.shape or (0,))[0], said.shape[1:]
     if said.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))) or not count:
-        fix = "(255 * images).round().astype('uint8') makes bytes of brightness from 0 to 1"
+        fix = "store one image a row, all of one size"
         if len(shape) == 3 and shape[0] in (1, 3, 4):
             fix = "images.transpose(0, 2, 3, 1) brings the channels to the end"
+        elif said.dtype == np.uint16:
+            fix = "(images >> 8).astype('uint8') keeps the upper eight of 16 bits"
+        elif said.dtype.kind in "iu" and said.dtype != np.uint8:
+            fix = "images.astype('uint8') makes bytes of brightness from 0 to 255"
+        elif said.dtype.kind == "f":
+            fix = "(255 * images).round().astype('uint8') makes bytes of brightness from 0 to 1"
         raise DataError(
             f"{file}: expected {images} as uint8 (n, h, w) or (n, h, w, c), c 1, 3 or 4, got {said.dtype} {said.shape};"
             f" {fix}"
@@ -211,7 +225,9 @@ def _class_names(file: Path, archive: zipfile.ZipFile) -> list[str]:
 
 
 def _text(array: np.ndarray) -> np.ndarray:
-    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+    """Text in one form, so that what looks alike is alike; numbers as they are."""
+    array = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+    return np.array([unicodedata.normalize("NFC", str(one)) for one in array]) if array.dtype.kind == "U" else array
 
 
 # Hugging Face datasets.
@@ -231,6 +247,8 @@ def huggingface(root: Path, own: Own) -> Found:
         by_part["train"] = unnamed
     elif unnamed:
         raise DataError(f"{unnamed[0]}: is it of the training or the test part? Rename it, or move it away")
+    if root.is_dir():
+        _check_shards(files)
     for part, some in by_part.items():
         places = sorted({file.parent for file in some})
         if len(places) > 1:
@@ -249,14 +267,29 @@ def huggingface(root: Path, own: Own) -> Found:
                 f"{file}, {first}: class {other} is called {named}; write both with the same features, so that a number"
                 " means one class"
             )
-    return Found(parts, next(iter(said.values()), None), [])
+    loose = sum(1 for _ in _below(root, SUFFIXES)) if root.is_dir() else 0
+    notes = [f"{loose} images lie beside the tables; those of them are used that a table names"] if loose else []
+    return Found(parts, next(iter(said.values()), None), notes)
 
 
-def _below(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """The files with such endings, in folders too, without hidden ones and what datasets keeps for itself."""
+def _check_shards(files: list[Path]) -> None:
+    """Raise DataError where files that count themselves, as train-00000-of-00002.parquet does, are not all there."""
+    there = set(files)
+    for file in files:
+        if (counted := re.fullmatch(r"(.*)-([0-9]+)-of-([0-9]+)(\.[a-z]+)", file.name)) is not None:
+            start, number, count, suffix = counted.groups()
+            for i in range(int(count)):
+                other = file.with_name(f"{start}-{i:0{len(number)}}-of-{count}{suffix}")
+                if other not in there:
+                    raise DataError(f"{other}: is missing, beside {file.name}; download the dataset anew")
+
+
+def _below(root: Path, suffixes: tuple[str, ...] | None = None) -> Iterator[Path]:
+    """The files, all or with such endings, in folders too, without hidden ones and what datasets keeps for itself."""
     for file in root.rglob("*"):
         inside = file.relative_to(root).parts
-        if file.suffix.lower() in suffixes and not any(part.startswith((".", "cache-")) for part in inside):
+        wanted = file.suffix.lower() in suffixes if suffixes is not None else not file.is_dir()
+        if wanted and not any(part.startswith((".", "cache-")) for part in inside):
             yield file
 
 
@@ -295,6 +328,8 @@ def _table(file: Path) -> Table:
         with pa.memory_map(str(file)) as source:
             try:
                 batches: Iterable[Any] = pa.ipc.open_stream(source)
+                if source.size() < len(END) or source.read_at(len(END), source.size() - len(END)) != END:
+                    raise OSError(f"{file} ends before its end mark")
             except pa.ArrowInvalid:
                 reader = pa.ipc.open_file(source)
                 batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
@@ -320,7 +355,7 @@ def _of_tables(base: Path, files: list[Path], own: Own) -> tuple[Examples, dict[
         other = next((table for table in tables if not {image, label} <= set(table.schema.names)), None)
         if other is not None:
             raise DataError(f"{other.file}: has no columns {image} and {label} as {files[0]} has; move it away")
-        said = {table.file: _features(table.schema).get(label, {}).get("names") for table in tables}
+        said = {table.file: _names(table, label) for table in tables}
         labels = [value for table in tables for batch in table.batches([label]) for value in batch[label].to_pylist()]
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, PermissionError):
@@ -340,15 +375,24 @@ def _of_tables(base: Path, files: list[Path], own: Own) -> tuple[Examples, dict[
                     yield _bytes(base, batch[image][int(i)].as_py())
                 at += batch.num_rows
 
-    names = {file: names for file, names in said.items() if names is not None}
-    return Examples(_labels(f"{files[0]}: {label}", labels), name, read), names
+    named = {file: names for file, names in said.items() if names is not None}
+    return Examples(_labels(f"{files[0]}: {label}", labels), name, read), named
 
 
 def _features(schema: Any) -> dict[str, Any]:
     """What the library datasets says of the columns."""
-    said = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features: dict[str, Any] = said.get("info", {}).get("features", {})
-    return {name: one for name, one in features.items() if isinstance(one, dict)}
+    said: Any = None
+    with suppress(ValueError):
+        said = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    for key in ("info", "features"):
+        said = said.get(key) if isinstance(said, dict) else None
+    return {name: one for name, one in said.items() if isinstance(one, dict)} if isinstance(said, dict) else {}
+
+
+def _names(table: Table, label: str) -> list[str] | None:
+    """What a table calls its classes."""
+    names = _features(table.schema).get(label, {}).get("names")
+    return [unicodedata.normalize("NFC", str(name)) for name in names] if isinstance(names, list) else None
 
 
 def _columns(file: Path, schema: Any, features: dict[str, Any], own: Own) -> tuple[str, str]:
@@ -379,9 +423,9 @@ def _bytes(base: Path, value: Any) -> Image:
 
 
 def _labels(where: str, values: list[Any]) -> np.ndarray:
-    labels = np.array(values)
-    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
-        kinds = sorted({type(value).__name__ for value in values})
+    kinds = sorted({type(value).__name__ for value in values})
+    labels = _text(np.array(values)) if kinds in (["int"], ["str"]) else np.array([])
+    if labels.dtype.kind not in "iuU":
         raise DataError(
             f"{where}: expected one class number or name for each image, got {', '.join(kinds) or 'none'}; give another"
             " label_column"
@@ -394,43 +438,105 @@ def _imagefolder(root: Path, own: Own) -> Found:
 
     The folder of an image says of which part it is, whichever folder the table lies in.
     """
-    tables = [file for name in TABLES for file in sorted(root.rglob(name))]
+    tables = _tables(root)
     if not tables:
         return folder(root, own)
-    parts = {}
+    there: dict[str, set[Path]] = {}
+    for one in _below(root):
+        there.setdefault(_plain(one.relative_to(root)), set()).add(one.relative_to(root))
+    rest = set().union(*there.values()) - {file.relative_to(root) for file in tables}
+    parts: dict[str, Examples] = {}
     for file in tables:
         rows = _rows(file)
-        columns = list(rows[0]) if rows else []
-        if not rows or "file_name" not in columns or any(list(row) != columns for row in rows):
-            raise DataError(
-                f"{file}: expected file_name and a label in every row, got {', '.join(columns) or 'no row'}"
-            )
+        columns = list(rows[0])
         known = [own.label_column] if own.label_column is not None else ["label", "labels", "class"]
         label = next((name for name in columns if name in known), None)
         if label is None:
             raise DataError(f"{file}: which of its columns {', '.join(columns)} has the labels? Say label_column")
-        files = [file.parent.relative_to(root) / str(row["file_name"]) for row in rows]
-        outside = next((one for one in files if one.is_absolute() or ".." in one.parts), None)
-        if outside is not None:
-            raise DataError(f"{file}: names {outside}, which is outside of {root}; move it there")
+        files = [_named(root, file, there, i, row, label) for i, row in enumerate(rows, 1)]
+        twice = next((one for one, count in Counter(files).items() if count > 1), None)
+        if twice is not None:
+            raise DataError(f"{file}: names {twice} more than once; leave one row of it")
+        rest.difference_update(files)
         labels = _labels(f"{file}: {label}", [row[label] for row in rows])
-        of = [_part_of(one.parent) or "train" for one in files]
+        of = [_part_above(one) for one in files]
         for part in dict.fromkeys(of):
             if part in parts:
                 raise DataError(f"{file}: a second table of {part}; move one away")
             members = [i for i, one in enumerate(of) if one == part]
             parts[part] = _of_files(root, [files[i] for i in members], labels[members])
-    return Found(parts, None, [])
+    images = sorted((one for one in rest if one.suffix.lower() in SUFFIXES), key=lambda one: natural(str(one)))
+    other = Counter(one.suffix.lower() or one.name for one in rest if one.suffix.lower() not in SUFFIXES)
+    notes = [f"left out: {len(images)} images that no table names, as {images[0]}"] if images else []
+    return Found(parts, None, notes + ([f"left out: {_counted(other)}"] if other else []))
+
+
+def _tables(root: Path) -> list[Path]:
+    """Those of a folder of images, metadata.csv before metadata.jsonl."""
+    found = sorted(_below(root, (".csv", ".jsonl")))
+    return [file for name in TABLES for file in found if file.name.lower() == name]
+
+
+def _named(
+    root: Path, table: Path, there: Mapping[str, set[Path]], number: int, row: dict[str, Any], label: str
+) -> Path:
+    """The file that a row of a table names, of those that are there. Raises DataError where it names none, or no label.
+
+    Letters with accents may be written in any form of Unicode. A name that differs from the file's in case or by
+    backslashes is no example that could be left out, but a table to mend.
+    """
+    name = row["file_name"]
+    for what, value in (("file", name), ("label", row[label])):
+        if value is None or value == "":
+            raise DataError(f"{table}: row {number} names no {what}; complete it, or leave the row out")
+    file = table.parent.relative_to(root) / str(name)
+    if file.is_absolute() or ".." in file.parts:
+        raise DataError(f"{table}: names {file}, which is outside of {root}; move it there")
+    alike = sorted(there.get(_plain(file), {file}))
+    if file in alike:
+        return file
+    if _composed(file) == _composed(alike[0]):
+        return alike[0]
+    given, called = shown(str(file)), shown(str(alike[0]))
+    raise DataError(f"{table}: row {number} names {given}, and the file is called {called}; write it alike")
+
+
+def _plain(path: Path) -> str:
+    """What names of a file have in common that people take for the same."""
+    return _composed(path).replace("\\", "/").casefold()
+
+
+def _composed(path: Path) -> str:
+    return unicodedata.normalize("NFC", str(path))
+
+
+def _part_above(file: Path) -> str:
+    """The part that the folders of a file say it is of, the outermost that is called like one."""
+    return next((WORDS[name.casefold()] for name in file.parent.parts if name.casefold() in WORDS), "train")
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
+    """At least one, all with the same columns, of which one is file_name."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
-            if file.suffix == ".csv":
-                return list(csv.DictReader(opened))
-            return [dict(json.loads(line)) for line in opened if line.strip()]
-    except (ValueError, TypeError, csv.Error) as error:
+            if file.suffix.lower() == ".csv":
+                table = csv.DictReader(opened)
+                rows, columns = list(table), list(table.fieldnames or [])
+            else:
+                rows = [dict(json.loads(line)) for line in opened if line.strip()]
+                columns = list(dict.fromkeys(name for row in rows for name in row))
+    except (ValueError, TypeError, RecursionError, csv.Error) as error:
         raise DataError(f"{file}: not readable ({_line(error)}); write it anew") from None
+    if not rows or "file_name" not in columns or len(set(columns)) < len(columns):
+        raise DataError(
+            f"{file}: expected file_name and a label, each one column, got {', '.join(map(str, columns)) or 'no row'};"
+            " mend it, or say source: folder if folders are the classes"
+        )
+    if file.suffix.lower() == ".csv":
+        other = next((i for i, row in enumerate(rows, 1) if None in row or None in row.values()), None)
+        if other is not None:
+            raise DataError(f"{file}: row {other} has more or fewer cells than the {len(columns)} columns; mend it")
+    return [{name: row.get(name) for name in columns} for row in rows]
 
 
 # Datasets that tensorflow-datasets has prepared.
@@ -493,8 +599,7 @@ def guess(path: Path) -> str:
         )
     if (path / "features.json").is_file():
         return "tfds"
-    tables = any(True for name in TABLES for _ in path.rglob(name))
-    return "huggingface" if tables or any(_below(path, TABULAR)) else "folder"
+    return "huggingface" if any(_below(path, TABULAR)) or _tables(path) else "folder"
 
 
 def _line(error: BaseException) -> str:

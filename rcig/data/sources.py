@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from rcig import store
@@ -175,19 +175,24 @@ def decode(encoded: bytes, channels: int, side: int | None) -> np.ndarray:
 def upright(encoded: bytes) -> tuple[Image.Image, str]:
     """An encoded image, turned upright as its camera says, and the mode of Pillow that it was stored in.
 
-    Of 16 bits the upper eight are taken, as Pillow does for colour. Raises Pillow's errors, also for one that says it
-    has more than Image.MAX_IMAGE_PIXELS, and ValueError for brightness that is in no range of whole numbers.
+    Of a stack or an animation it is the first picture, which the mode says. Of 16 bits the upper eight are taken, as
+    Pillow does for colour. Raises Pillow's errors, also for one that says it has more than Image.MAX_IMAGE_PIXELS, and
+    ValueError for what is no image and for brightness that is in no range of whole numbers.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        opened = Image.open(io.BytesIO(encoded))
+        try:
+            opened = Image.open(io.BytesIO(encoded))
+        except UnidentifiedImageError:
+            raise ValueError("empty" if not encoded else "no image of a kind that Pillow knows") from None
     with opened as image:
+        mode = f"{image.mode}, the first of several pictures" if getattr(image, "is_animated", False) else image.mode
         turned = ImageOps.exif_transpose(image)
-        if turned.mode in ("I", "F"):
+        if turned.mode == "F" or (turned.mode == "I" and opened.format != "PPM"):
             raise ValueError(f"an image of mode {turned.mode}, expected 8 or 16 bits a channel")
-        if turned.mode.startswith("I;16"):
+        if turned.mode.startswith("I"):  # a PGM's brightness is from 0 to 2 ** 16 - 1 there, whatever its greatest
             turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
-        return turned, image.mode
+        return turned, mode
 
 
 def squared(pixels: np.ndarray, side: int) -> np.ndarray:
