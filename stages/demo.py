@@ -22,14 +22,15 @@ FIRST = "mnist_sample-ipc1-rcig"  # what there is to look at while one waits is 
 
 
 def main() -> None:
-    start = time.time()
-    with stoppable("what is made stays, and the same command goes on from there"), alone(DEMO, "make demo"):
-        make_workspace(demo_params(planned.PARAMS))
-        if not (DEMO / ".dvc").exists():
-            dvc("init", "--quiet", "--no-scm", folder=DEMO, fix="remove demo/ and run `make demo` again")
-        print(f"while the set is distilled, {DEMO}/previews/{FIRST}.png shows it", flush=True)
-        for targets in ([f"distill@{FIRST}"], []):
-            dvc("repro", *targets, folder=DEMO, fix="`make demo` goes on where it stopped")
+    with stoppable("what is made stays, and the same command goes on from there"):
+        start, params = time.time(), demo_params(planned.PARAMS)
+        with alone(DEMO, "make demo"):
+            make_workspace(params)
+            if not (DEMO / ".dvc").exists():
+                dvc("init", "--quiet", "--no-scm", folder=DEMO, fix="remove demo/ and run `make demo` again")
+            print(f"while the set is distilled, {DEMO}/previews/{FIRST}.png shows it", flush=True)
+            for targets in ([f"distill@{FIRST}"], []):
+                dvc("repro", *targets, folder=DEMO, fix="`make demo` goes on where it stopped")
     print(f"\ndone in {(time.time() - start) / 60:.1f} minutes; open {DEMO}/reports/index.html; results.csv is there")
 
 
